@@ -1,0 +1,177 @@
+package cuse
+
+import (
+	"context"
+	"io"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+// A File is one open(2) of the device until the last descriptor of it is closed. Its methods are called from several
+// goroutines, Read and Poll never two at once, and none after Close.
+type File interface {
+	// Read fills p with what there is now, or returns ErrWouldBlock. It must not wait. It may return less than len(p);
+	// 0 bytes with no error, or io.EOF, are the end of the file. p is only valid during the call.
+	io.Reader
+	// Write takes p, or as much of it as it returns. It must not wait. p is only valid during the call.
+	io.Writer
+	// Close is called once, after the last close(2), whose caller waits for it. Its error is told to no one.
+	io.Closer
+}
+
+// A Handle is the kernel's side of an open file: who opened it, how, and who waits on it.
+type Handle struct {
+	UID, GID uint32 // of the opener, effective, at open(2)
+	PID      uint32 // the opener's thread id; 0 if it is in a PID namespace that the server cannot see
+	// Flags are those of open(2). O_CREAT, O_EXCL, O_NOCTTY and O_TRUNC never arrive (fs/fuse/file.c, fuse_send_open),
+	// nor does O_CLOEXEC; 64-bit kernels add their O_LARGEFILE, 0x8000.
+	Flags int
+
+	dev  *Device
+	fh   uint64
+	file File // set before the client knows of the file
+
+	mu       sync.Mutex
+	parked   []parkedRead // reads that wait, oldest first; guarded by mu
+	answer   []byte       // where answers to reads are made, header first; guarded by mu
+	refused  []byte       // what Read gave and the kernel did not take: the next read has it first; guarded by mu
+	armed    bool         // the kernel asked to hear of the next change; guarded by mu
+	pollKh   uint64       // and by this name; guarded by mu
+	pollMask uint32       // events asked for since it was armed; guarded by mu
+	pollers  []uint32     // threads that asked since then; guarded by mu
+}
+
+// startOpen answers an open(2), in a goroutine of its own.
+func (d *Device) startOpen(in *fuse.OpenIn) {
+	unique := in.Unique
+	h := &Handle{UID: in.Uid, GID: in.Gid, PID: in.Pid, Flags: int(in.Flags), dev: d}
+	d.start(unique, func(ctx context.Context) {
+		file, err := d.open(ctx, h)
+		if err != nil {
+			d.reply(unique, err)
+			return
+		}
+		// The client's first read may come before the reply's write returns.
+		h.file = file
+		d.mu.Lock()
+		d.lastFh++
+		h.fh = d.lastFh
+		d.handles[h.fh] = h
+		d.mu.Unlock()
+		out := fuse.OpenOut{Fh: h.fh}
+		if err := d.replyWith(unique, bytesOf(&out)); err != nil {
+			// The kernel does not know the file, so no RELEASE will come.
+			d.forget(h.fh)
+			file.Close()
+		}
+	})
+}
+
+// start runs a call that may wait, under a context that an INTERRUPT ends.
+func (d *Device) start(unique uint64, call func(ctx context.Context)) {
+	ctx, cancel := context.WithCancel(d.ctx)
+	d.mu.Lock()
+	d.waiting[unique] = cancel
+	d.mu.Unlock()
+	d.calls.Go(func() {
+		// The kernel may use the unique anew as soon as it is answered, but not before the number went round.
+		defer func() {
+			d.mu.Lock()
+			delete(d.waiting, unique)
+			d.mu.Unlock()
+			cancel()
+		}()
+		call(ctx)
+	})
+}
+
+// handle is the open file fh, or nil.
+func (d *Device) handle(fh uint64) *Handle {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.handles[fh]
+}
+
+func (d *Device) forget(fh uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.handles, fh)
+}
+
+// interrupt ends the call that waits under unique. One that is not known was answered meanwhile. The INTERRUPT itself
+// gets no answer; ENOSYS would turn interrupts off for the whole device (fs/fuse/dev.c, fuse_dev_do_write).
+func (d *Device) interrupt(unique uint64) {
+	d.mu.Lock()
+	cancel := d.waiting[unique]
+	d.mu.Unlock()
+	if cancel != nil {
+		cancel()
+		return
+	}
+	for _, h := range d.snapshot() {
+		if h.interrupt(unique) {
+			return
+		}
+	}
+}
+
+// snapshot is the open files of this moment.
+func (d *Device) snapshot() []*Handle {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Collect(maps.Values(d.handles))
+}
+
+// Waiters are the threads that wait for one of the device's files: in read(2), or, as far as can be known, in poll(2) and
+// its kin. While one does, the machine cannot be suspended, for the kernel does not freeze a thread whose request a
+// frozen server has (kernel/power/process.c); whoever wants it to be must have them stop waiting.
+func (d *Device) Waiters() []uint32 {
+	var threads []uint32
+	for _, h := range d.snapshot() {
+		h.mu.Lock()
+		for _, r := range h.parked {
+			threads = append(threads, r.thread)
+		}
+		if h.armed {
+			threads = append(threads, h.pollers...)
+		}
+		h.mu.Unlock()
+	}
+	return threads
+}
+
+// write answers a write(2).
+func (h *Handle) write(unique uint64, p []byte) {
+	n, err := h.file.Write(p)
+	if n == 0 && err != nil {
+		h.dev.reply(unique, err)
+		return
+	}
+	out := fuse.WriteOut{Size: uint32(n)}
+	h.dev.replyWith(unique, bytesOf(&out))
+}
+
+// startRelease closes the file, in a goroutine of its own, and then lets close(2) return.
+func (d *Device) startRelease(h *Handle, unique uint64) {
+	d.forget(h.fh)
+	h.shut()
+	d.calls.Go(func() {
+		h.file.Close()
+		d.reply(unique, nil)
+	})
+}
+
+// shut ends all waiting on a file that is to be closed: Wake does nothing from now on. No read waits when the kernel
+// releases a file, since each of them holds it open; at the end of the device some may, and nobody hears the answer.
+func (h *Handle) shut() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range h.parked {
+		h.dev.reply(r.unique, unix.EBADF)
+	}
+	h.parked, h.armed = nil, false
+}

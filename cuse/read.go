@@ -1,0 +1,109 @@
+package cuse
+
+import (
+	"io"
+	"slices"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+// ErrWouldBlock is what a File's Read answers, as it is, when it has nothing now: the read waits for the next Wake.
+const ErrWouldBlock = syscall.EAGAIN
+
+// minAnswer is what a file that is read costs at least, in bytes.
+const minAnswer = 512
+
+type parkedRead struct {
+	unique uint64
+	size   int
+	thread uint32
+}
+
+// read answers a read(2), or parks it.
+func (h *Handle) read(in *fuse.ReadIn) {
+	r := parkedRead{unique: in.Unique, size: int(min(in.Size, maxTransfer)), thread: in.Pid}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	// While others wait there is nothing to read.
+	if len(h.parked) == 0 && h.answerLocked(r) {
+		return
+	}
+	switch {
+	case in.Offset > 0:
+		// The middle of one big read(2): what it has so far is its answer.
+		h.dev.reply(r.unique, nil)
+	case in.Flags&unix.O_NONBLOCK != 0:
+		h.dev.reply(r.unique, unix.EAGAIN)
+	default:
+		h.parked = append(h.parked, r)
+	}
+}
+
+// Wake tells those who wait on the file that it may be ready: parked reads are answered as far as Read has something,
+// and poll(2) looks again. It sends from the calling thread and does not wait. It may be called at any time from any
+// goroutine, also before OpenFunc returns and after Close, but not from within Read or Poll, nor with a lock held that
+// one of them takes.
+func (h *Handle) Wake() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for len(h.parked) > 0 && h.answerLocked(h.parked[0]) {
+		h.parked = slices.Delete(h.parked, 0, 1)
+	}
+	h.notifyLocked()
+}
+
+// answerLocked answers r if there is something for it. What the kernel does not take is kept for the next read.
+func (h *Handle) answerLocked(r parkedRead) bool {
+	n, err := h.fillLocked(r.size)
+	if n > 0 || err == io.EOF {
+		err = nil
+	}
+	if err == ErrWouldBlock {
+		return false
+	}
+	msg := h.answer[:outHeaderSize+n]
+	taken := h.dev.send(msg, r.unique, err) == nil
+	switch kept := len(h.refused) > 0; {
+	case kept && taken:
+		h.refused = h.refused[n:]
+	case !kept && !taken:
+		h.refused = slices.Clone(msg[outHeaderSize:])
+	}
+	return true
+}
+
+// fillLocked puts up to size bytes of the file into answer, which grows with what the file has to give, not with what
+// the client asks for.
+func (h *Handle) fillLocked(size int) (n int, err error) {
+	if h.answer == nil {
+		h.answer = make([]byte, minAnswer)
+	}
+	if len(h.refused) > 0 { // which came out of answer, and so fits
+		return copy(h.answer[outHeaderSize:], h.refused[:min(size, len(h.refused))]), nil
+	}
+	for {
+		end := min(size, len(h.answer)-outHeaderSize)
+		var m int
+		m, err = h.file.Read(h.answer[outHeaderSize+n : outHeaderSize+end])
+		n += m
+		if n < end || end == size || err != nil {
+			return n, err
+		}
+		h.answer = append(h.answer, make([]byte, len(h.answer))...)
+	}
+}
+
+// interrupt ends the read that waits under unique with EINTR, and tells if there is one.
+func (h *Handle) interrupt(unique uint64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	i := slices.IndexFunc(h.parked, func(r parkedRead) bool { return r.unique == unique })
+	if i < 0 {
+		return false
+	}
+	h.parked = slices.Delete(h.parked, i, i+1)
+	h.dev.reply(unique, unix.EINTR)
+	return true
+}
