@@ -1,0 +1,187 @@
+package input
+
+import (
+	"errors"
+	"os"
+	"structs"
+	"time"
+	"unsafe"
+
+	evdev "github.com/gvalkov/golang-evdev"
+	"golang.org/x/sys/unix"
+)
+
+// The ioctls that golang-evdev lacks, or passes wrongly: include/uapi/linux/input.h.
+const (
+	eviocgbit   = 0x80604520 // _IOR('E', 0x20 + type, 96 bytes)
+	eviocgabs   = 0x80184540 // and the axis
+	eviocgkey   = 0x80604518 // _IOR('E', 0x18, 96 bytes)
+	eviocgrab   = 0x40044590
+	eviocrevoke = 0x40044591
+	eviocsmask  = 0x40104593
+)
+
+// inputMask is struct input_mask.
+type inputMask struct {
+	_               structs.HostLayout
+	Type, CodesSize uint32
+	CodesPtr        uint64
+}
+
+var (
+	_ [16]byte = [unsafe.Sizeof(inputMask{})]byte{}
+	_ [96]byte = [unsafe.Sizeof(keySet{})]byte{}
+	_ [24]byte = [unsafe.Sizeof(evdev.InputEvent{})]byte{}
+)
+
+const eventSize = int(unsafe.Sizeof(evdev.InputEvent{}))
+
+type evdevNode struct {
+	path string
+	fd   int // not an os.File: the runtime's poller would wake a thread of its own for each key
+}
+
+func openNode(path string) (node, error) {
+	n := &evdevNode{path: path}
+	err := n.call("open", func() (err error) {
+		n.fd, err = unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	// Without the events that are of no use here, the kernel's buffer holds half as many keys again. Older kernels than
+	// 4.4 cannot do it, and work all the same.
+	for _, typ := range []uint32{evdev.EV_MSC, evdev.EV_LED} {
+		var none [8]byte
+		mask := inputMask{Type: typ, CodesSize: uint32(len(none)), CodesPtr: uint64(uintptr(unsafe.Pointer(&none)))}
+		_ = n.ioctl("EVIOCSMASK", eviocsmask, unsafe.Pointer(&mask))
+	}
+	return n, nil
+}
+
+// call makes a system call until no signal interrupts it. evdev's lock can be interrupted, and the Go runtime sends
+// itself signals at all times (drivers/input/evdev.c, evdev_ioctl_handler).
+func (n *evdevNode) call(name string, f func() error) error {
+	for {
+		switch err := f(); err {
+		case nil:
+			return nil
+		case unix.EINTR:
+		default:
+			return &os.PathError{Op: name, Path: n.path, Err: err}
+		}
+	}
+}
+
+// ioctl is one whose argument is an address.
+func (n *evdevNode) ioctl(name string, request uint, arg unsafe.Pointer) error {
+	return n.call(name, func() error {
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(n.fd), uintptr(request), uintptr(arg)); errno != 0 {
+			return errno
+		}
+		return nil
+	})
+}
+
+// ioctlInt is one whose argument is a number.
+func (n *evdevNode) ioctlInt(name string, request uint, arg int) error {
+	return n.call(name, func() error { return unix.IoctlSetInt(n.fd, request, arg) })
+}
+
+func (n *evdevNode) Pressed() (keys keySet, err error) {
+	err = n.ioctl("EVIOCGKEY", eviocgkey, unsafe.Pointer(&keys))
+	return keys, err
+}
+
+func (n *evdevNode) Wait(d time.Duration) error {
+	fds := []unix.PollFd{{Fd: int32(n.fd), Events: unix.POLLIN}}
+	// Rounded up: a wait of 0 ms would be a busy loop. A wait that a signal cuts short is one all the same.
+	_, err := unix.Poll(fds, int((d+time.Millisecond-1)/time.Millisecond))
+	switch {
+	case err != nil && err != unix.EINTR:
+		return &os.PathError{Op: "poll", Path: n.path, Err: err}
+	case fds[0].Revents&unix.POLLHUP != 0:
+		return &os.PathError{Op: "poll", Path: n.path, Err: unix.ENODEV}
+	}
+	return nil
+}
+
+func (n *evdevNode) Drain() (pressed bool, err error) {
+	var events [64]evdev.InputEvent
+	for {
+		count, err := n.read(events[:])
+		if errors.Is(err, unix.EAGAIN) {
+			return pressed, nil
+		}
+		if err != nil {
+			return pressed, err
+		}
+		for _, ev := range events[:count] {
+			pressed = pressed || ev.Type == evdev.EV_KEY && ev.Value == 1
+		}
+	}
+}
+
+func (n *evdevNode) Grab() error   { return n.ioctlInt("EVIOCGRAB", eviocgrab, 1) }
+func (n *evdevNode) Ungrab() error { return n.ioctlInt("EVIOCGRAB", eviocgrab, 0) }
+func (n *evdevNode) Revoke() error { return n.ioctlInt("EVIOCREVOKE", eviocrevoke, 0) }
+
+func (n *evdevNode) Read(events []evdev.InputEvent) (int, error) {
+	for {
+		count, err := n.read(events)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN): // once: the node is opened non-blocking, so that settling can drain it
+			if err := unix.SetNonblock(n.fd, false); err != nil {
+				return 0, &os.PathError{Op: "fcntl", Path: n.path, Err: err}
+			}
+		default:
+			return count, err
+		}
+	}
+}
+
+func (n *evdevNode) read(events []evdev.InputEvent) (int, error) {
+	buf := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(events))), len(events)*eventSize)
+	count, err := unix.Read(n.fd, buf)
+	if err != nil {
+		return 0, &os.PathError{Op: "read", Path: n.path, Err: err}
+	}
+	return count / eventSize, nil
+}
+
+func (n *evdevNode) Release(keys keySet) error {
+	var events []evdev.InputEvent
+	for code := range keys.all() {
+		events = append(events, evdev.InputEvent{Type: evdev.EV_KEY, Code: code, Value: 0})
+	}
+	return n.write(events)
+}
+
+// ledBits are evdev's LEDs in the order of the bits of KDGETLED.
+var ledBits = [...]uint16{evdev.LED_SCROLLL, evdev.LED_NUML, evdev.LED_CAPSL}
+
+func (n *evdevNode) SetLEDs(leds uint8) error {
+	var events []evdev.InputEvent
+	for i, code := range ledBits {
+		events = append(events, evdev.InputEvent{Type: evdev.EV_LED, Code: code, Value: int32(leds >> i & 1)})
+	}
+	return n.write(events)
+}
+
+func (n *evdevNode) write(events []evdev.InputEvent) error {
+	events = append(events, evdev.InputEvent{Type: evdev.EV_SYN, Code: evdev.SYN_REPORT})
+	buf := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(events))), len(events)*eventSize)
+	return n.call("write", func() error {
+		_, err := unix.Write(n.fd, buf)
+		return err
+	})
+}
+
+func (n *evdevNode) Close() error {
+	if err := unix.Close(n.fd); err != nil {
+		return &os.PathError{Op: "close", Path: n.path, Err: err}
+	}
+	return nil
+}

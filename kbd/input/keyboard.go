@@ -1,0 +1,362 @@
+// Package input is the keyboards of this machine: which of the evdev nodes they are, and one of them in use. It does
+// not know who listens, nor what the keys mean.
+//
+// A [Keyboard] is the console's until Mute, and again after Unmute. In between its node is open and grabbed, and a
+// thread waits in read(2) on it:
+//
+//	           Mute                  neutral, or 500 ms                Unmute
+//	console ──────────► settling ────────────────────────► muted ───────────────► leaving
+//	   ▲                 node open                          grabbed, keys         │ still grabbed
+//	   └────────────────────────────────────────────────────delivered─────────────┘ neutral, or 500 ms
+//
+// Neutral is the moment when no key is down. Taking the keyboard or giving it back at another would leave the console
+// with half of a key press: a Shift that it never hears released sticks, a key whose press it missed repeats into the
+// shell. When the time is up, the releases are injected.
+package input
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	evdev "github.com/gvalkov/golang-evdev"
+	"golang.org/x/sys/unix"
+)
+
+// NeutralLimit is how long a keyboard may take to become neutral before releases are injected.
+const NeutralLimit = 500 * time.Millisecond
+
+// Deliver takes a key press or release of one keyboard: a Linux key code, and whether it went down. It is called from
+// the thread that reads the keyboard, and must not wait. For every press that is delivered a release follows, also
+// when the keyboard is given back or unplugged; repeats are not delivered.
+type Deliver = func(code uint16, pressed bool)
+
+// A Keyboard is one evdev node that is a keyboard.
+type Keyboard struct {
+	Info
+
+	log     *slog.Logger
+	open    func() (node, error)
+	pointer *pointer // what else the node is; nil: nothing; fixed
+
+	mu      sync.Mutex
+	want    bool          // guarded by mu; that the keyboard be muted
+	deliver Deliver       // guarded by mu; of the last Mute
+	leds    int           // guarded by mu; of the last SetLEDs since then, or asTheyAre
+	busy    bool          // guarded by mu; change runs
+	settled chan struct{} // guarded by mu; closed when change ends
+	node    node          // guarded by mu; open while muted and leaving; closed by change while busy, else by run
+	ended   chan struct{} // guarded by mu; closed when node's thread has ended
+	end     error         // guarded by mu; why node's thread has ended; nil while it runs
+	revoked bool          // guarded by mu; giveBack has ended node's thread
+	failure error         // guarded by mu; what was logged of the last attempt to take the keyboard
+
+	// For giveBack, which waits for the keyboard to become neutral.
+	news       chan struct{} // has a token when there is reason to look again
+	watched    atomic.Bool   // giveBack looks at it
+	lastRepeat atomic.Int64  // when a held key last repeated, in ns of Unix time; set by run
+	flushed    atomic.Bool   // giveBack's look has taken events away from run
+}
+
+// newKeyboard is the keyboard that info tells of. Nothing is opened yet.
+func newKeyboard(info Info, log *slog.Logger) *Keyboard {
+	k := &Keyboard{Info: info, log: log.With("keyboard", info.Name, "node", info.Path)}
+	k.open = func() (node, error) { return openNode(info.Path) }
+	k.leds = asTheyAre
+	k.news = make(chan struct{}, 1)
+	return k
+}
+
+// Mute takes the keyboard from the console and gives its keys to deliver. It returns at once, and the channel that it
+// returns is closed when that is done, or has failed, or an Unmute has overtaken it. A failure is logged.
+func (k *Keyboard) Mute(deliver Deliver) <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.deliver = deliver
+	return k.changeToLocked(true)
+}
+
+// asTheyAre stands for LEDs that nobody has set.
+const asTheyAre = -1
+
+// SetLEDs lights the keyboard's LEDs while it is muted: bit 0 is Scroll Lock, 1 Num Lock, 2 Caps Lock. With Unmute they
+// are the console's again: the kernel sees to that (drivers/tty/vt/keyboard.c, kbd_start).
+func (k *Keyboard) SetLEDs(leds uint8) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.want {
+		return
+	}
+	k.leds = int(leds)
+	k.showLocked()
+}
+
+// showLocked brings the LEDs to the keyboard.
+func (k *Keyboard) showLocked() {
+	if k.node == nil || k.leds == asTheyAre {
+		return
+	}
+	if err := k.node.SetLEDs(uint8(k.leds)); err != nil && !errors.Is(err, unix.ENODEV) {
+		k.log.Warn("cannot set LEDs", "err", err)
+	}
+}
+
+// Unmute gives the keyboard back to the console. The channel that it returns is closed when the console has it.
+func (k *Keyboard) Unmute() <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.changeToLocked(false)
+}
+
+func (k *Keyboard) changeToLocked(want bool) <-chan struct{} {
+	k.want = want
+	if !want {
+		k.leds = asTheyAre
+	}
+	k.tell()
+	if !k.busy {
+		k.busy = true
+		k.settled = make(chan struct{})
+		go k.change()
+	}
+	return k.settled
+}
+
+func (k *Keyboard) tell() {
+	select {
+	case k.news <- struct{}{}:
+	default:
+	}
+}
+
+// change makes the keyboard what it is wanted to be, however often that changes meanwhile.
+func (k *Keyboard) change() {
+	failed := false
+	for {
+		k.mu.Lock()
+		if k.end != nil {
+			failed = !k.revoked
+			k.closeLocked()
+		}
+		n, want := k.node, k.want
+		if (n != nil) == want || want && failed {
+			k.busy = false
+			close(k.settled)
+			k.mu.Unlock()
+			return
+		}
+		k.mu.Unlock()
+		if want {
+			failed = !k.take()
+		} else {
+			failed = false
+			k.giveBack(n)
+		}
+	}
+}
+
+// closeLocked closes the node whose thread has ended.
+func (k *Keyboard) closeLocked() {
+	switch {
+	case k.revoked:
+	case errors.Is(k.end, unix.ENODEV):
+		k.log.Info("keyboard is gone")
+	default:
+		k.log.Error("cannot read keyboard", "err", k.end)
+	}
+	k.node.Close()
+	k.node, k.end, k.revoked = nil, nil, false
+}
+
+// take opens the node, grabs it, and starts its thread. It tells whether that is done, or not wanted any more.
+func (k *Keyboard) take() bool {
+	n, err := k.open()
+	if err == nil {
+		var hidden keySet
+		if hidden, err = settle(n, k.wanted); err == nil {
+			k.mu.Lock()
+			k.node, k.ended, k.failure = n, make(chan struct{}), nil
+			go k.run(n, k.deliver, hidden, k.ended)
+			k.showLocked()
+			k.mu.Unlock()
+			return true
+		}
+		n.Close()
+	}
+	if errors.Is(err, errUnwanted) {
+		return true
+	}
+	k.complain(err)
+	return false
+}
+
+// complain logs why the keyboard cannot be taken, if that is news.
+func (k *Keyboard) complain(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.failure != nil && k.failure.Error() == err.Error() {
+		return
+	}
+	k.failure = err
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		k.log.Warn("another program has grabbed this keyboard; it is tried again with each open")
+	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENOENT):
+		k.log.Info("keyboard is gone")
+	default:
+		k.log.Error("cannot mute keyboard", "err", err)
+	}
+}
+
+func (k *Keyboard) wanted() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.want
+}
+
+var errUnwanted = errors.New("no longer wanted")
+
+// settle grabs n at a neutral moment, or after NeutralLimit with releases injected for the console. Those keys are
+// returned: to n's reader they are not down until pressed anew.
+func settle(n node, wanted func() bool) (hidden keySet, err error) {
+	deadline := time.Now().Add(NeutralLimit)
+	for {
+		keys, err := n.Pressed()
+		if err != nil {
+			return hidden, err
+		}
+		left := time.Until(deadline)
+		if !keys.empty() && left > 0 {
+			if err := n.Wait(left); err != nil {
+				return hidden, err
+			}
+			// What is not a key Pressed leaves there, and the next Wait would not wait: for as long as a mouse moves.
+			if _, err := n.Drain(); err != nil {
+				return hidden, err
+			}
+			continue
+		}
+		if !wanted() {
+			return hidden, errUnwanted
+		}
+		if !keys.empty() {
+			if err := n.Release(keys); err != nil {
+				return hidden, err
+			}
+		}
+		if err := n.Grab(); err != nil {
+			return hidden, err
+		}
+		// A key that was pressed since the look at the keys may have been heard by the console. If so, it must hear
+		// the release too.
+		pressed, err := n.Drain()
+		if err != nil || !pressed || left <= 0 {
+			return keys, err
+		}
+		if err := n.Ungrab(); err != nil {
+			return hidden, err
+		}
+	}
+}
+
+// run delivers n's keys until its grab is taken away or it is unplugged.
+func (k *Keyboard) run(n node, deliver Deliver, hidden keySet, ended chan struct{}) {
+	// The thread that comes back from read(2) answers the client's read; another would have to be woken for that.
+	runtime.LockOSThread()
+	defer close(ended)
+	s := stream{node: n, deliver: deliver, pointer: k.pointer}
+	if k.HardwareRepeat() {
+		s.hide(hidden, time.Now().Add(hardwareRepeatMax))
+	}
+	var events [64]evdev.InputEvent // what evdev holds at most
+	for {
+		count, err := n.Read(events[:])
+		if err != nil {
+			s.releaseAll()
+			k.threadEnded(err)
+			return
+		}
+		if s.take(events[:count]) {
+			k.lastRepeat.Store(time.Now().UnixNano())
+		}
+		if k.flushed.Load() {
+			k.flushed.Store(false)
+			s.level()
+		}
+		if k.watched.Load() {
+			k.tell()
+		}
+	}
+}
+
+// threadEnded notes that the node cannot be read any more: revoked by giveBack, or unplugged.
+func (k *Keyboard) threadEnded(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.end = err
+	if !k.busy {
+		k.closeLocked()
+	}
+}
+
+// giveBack ungrabs n at a neutral moment, or after NeutralLimit with releases injected, unless the keyboard is wanted
+// again meanwhile.
+func (k *Keyboard) giveBack(n node) {
+	k.watched.Store(true)
+	defer k.watched.Store(false)
+	deadline := time.Now().Add(NeutralLimit)
+	for {
+		if k.wanted() {
+			return
+		}
+		keys, err := n.Pressed()
+		if err != nil || keys.empty() {
+			break
+		}
+		k.flushed.Store(true)
+		left := time.Until(deadline)
+		if left <= 0 {
+			// A keyboard that repeats by itself goes on after an injected release, and the console would take the next
+			// repeat for a press. It has to be heard out.
+			if quiet := time.Unix(0, k.lastRepeat.Load()).Add(hardwareRepeatMax); k.HardwareRepeat() && time.Until(quiet) > 0 {
+				deadline = quiet
+				continue
+			}
+			n.Release(keys) // where this fails the keyboard is gone
+			break
+		}
+		select {
+		case <-k.news:
+		case <-time.After(left):
+		}
+	}
+	k.mu.Lock()
+	ended := k.ended
+	k.revoked = k.end == nil
+	k.mu.Unlock()
+	n.Revoke()
+	<-ended
+}
+
+// Describe is its name and its node.
+func (k *Keyboard) Describe() (name, node string) { return k.Name, k.Path }
+
+// Muted tells whether the keyboard is muted at this moment, and if not, what failed at the last attempt.
+func (k *Keyboard) Muted() (bool, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case k.node != nil:
+		return true, nil
+	case errors.Is(k.failure, unix.EBUSY):
+		return false, fmt.Errorf("another program has grabbed it: %w", k.failure)
+	}
+	return false, k.failure
+}
+
+// String names the keyboard in messages.
+func (k *Keyboard) String() string { return fmt.Sprintf("%s (%s)", k.Name, k.Path) }

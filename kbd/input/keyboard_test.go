@@ -1,0 +1,514 @@
+package input
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	evdev "github.com/gvalkov/golang-evdev"
+	"golang.org/x/sys/unix"
+)
+
+// fakeNode is a keyboard and what the kernel makes of it: evdev for one reader, and the console.
+type fakeNode struct {
+	mu      sync.Mutex
+	changed *sync.Cond
+	down    keySet
+	queue   []evdev.InputEvent
+	grabbed bool
+	revoked bool
+	gone    bool
+	closed  bool
+	lose    bool // the queue runs over
+	slow    bool // the reader does not come to read
+	console []string
+	leds    []uint8 // as they were set
+
+	onGrab func() // what happens at the very moment of the next grab
+}
+
+func newFakeNode() *fakeNode {
+	n := &fakeNode{}
+	n.changed = sync.NewCond(&n.mu)
+	return n
+}
+
+// put is a key event as the input core treats it.
+func (n *fakeNode) put(code uint16, value int32) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.putLocked(code, value)
+}
+
+func (n *fakeNode) putLocked(code uint16, value int32) {
+	switch value {
+	case 0:
+		if !n.down.remove(code) {
+			return
+		}
+	case 1:
+		if !n.down.add(code) {
+			return
+		}
+	}
+	switch {
+	case n.lose && len(n.queue) > 0 && n.queue[len(n.queue)-1].Code == evdev.SYN_DROPPED:
+	case n.lose:
+		n.queue = []evdev.InputEvent{{Type: evdev.EV_SYN, Code: evdev.SYN_DROPPED}}
+	default:
+		n.queue = append(n.queue, evdev.InputEvent{Type: evdev.EV_KEY, Code: code, Value: value}, evdev.InputEvent{Type: evdev.EV_SYN})
+	}
+	if !n.grabbed {
+		n.console = append(n.console, fmt.Sprintf("%d:%d", code, value))
+	}
+	n.changed.Broadcast()
+}
+
+func (n *fakeNode) press(code uint16)   { n.put(code, 1) }
+func (n *fakeNode) release(code uint16) { n.put(code, 0) }
+func (n *fakeNode) repeat(code uint16)  { n.put(code, 2) }
+
+func (n *fakeNode) Pressed() (keySet, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.queue = slices.DeleteFunc(n.queue, func(ev evdev.InputEvent) bool { return ev.Type == evdev.EV_KEY })
+	if n.gone || n.revoked {
+		return keySet{}, unix.ENODEV
+	}
+	return n.down, nil
+}
+
+func (n *fakeNode) Wait(d time.Duration) error {
+	timer := time.AfterFunc(d, func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.changed.Broadcast()
+	})
+	defer timer.Stop()
+	end := time.Now().Add(d)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.queue = nil // Pressed leaves lone SYN_REPORTs in the fake only
+	for len(n.queue) == 0 && !n.gone && time.Now().Before(end) {
+		n.changed.Wait()
+	}
+	if n.gone {
+		return unix.ENODEV
+	}
+	return nil
+}
+
+func (n *fakeNode) Drain() (pressed bool, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	pressed = slices.ContainsFunc(n.queue, func(ev evdev.InputEvent) bool { return ev.Type == evdev.EV_KEY && ev.Value == 1 })
+	n.queue = nil
+	return pressed, nil
+}
+
+func (n *fakeNode) Grab() error {
+	if f := n.onGrab; f != nil {
+		n.onGrab = nil
+		f()
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.gone {
+		return unix.ENODEV
+	}
+	n.grabbed = true
+	return nil
+}
+
+func (n *fakeNode) Ungrab() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.grabbed = false
+	return nil
+}
+
+func (n *fakeNode) Read(events []evdev.InputEvent) (int, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for (len(n.queue) == 0 || n.slow) && !n.gone && !n.revoked {
+		n.changed.Wait()
+	}
+	if n.gone || n.revoked {
+		return 0, unix.ENODEV
+	}
+	count := copy(events, n.queue)
+	n.queue = n.queue[count:]
+	return count, nil
+}
+
+func (n *fakeNode) Release(keys keySet) error {
+	for code := range keys.all() {
+		n.release(code)
+	}
+	return nil
+}
+
+func (n *fakeNode) SetLEDs(leds uint8) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.leds = append(n.leds, leds)
+	return nil
+}
+
+func (n *fakeNode) Revoke() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.grabbed, n.revoked = false, true
+	n.changed.Broadcast()
+	return nil
+}
+
+func (n *fakeNode) Close() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.closed = true
+	return nil
+}
+
+func (n *fakeNode) unplug() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.gone = true
+	n.changed.Broadcast()
+}
+
+// desk is a Keyboard over fake nodes, and what it delivered.
+type desk struct {
+	*Keyboard
+	t     *testing.T
+	node  *fakeNode // as it is plugged in; each open(2) gets a descriptor of its own
+	opens int
+
+	mu  sync.Mutex
+	got []string
+}
+
+func newDesk(t *testing.T) *desk {
+	d := &desk{t: t, node: newFakeNode()}
+	d.Keyboard = newKeyboard(Info{Path: "/dev/input/event7", Name: "fake"}, slog.New(slog.DiscardHandler))
+	d.open = func() (node, error) {
+		d.node.mu.Lock()
+		defer d.node.mu.Unlock()
+		if d.node.gone {
+			return nil, unix.ENOENT
+		}
+		d.opens++
+		d.node.revoked, d.node.closed, d.node.queue = false, false, nil
+		return d.node, nil
+	}
+	return d
+}
+
+func (d *desk) deliver(code uint16, pressed bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	value := 0
+	if pressed {
+		value = 1
+	}
+	d.got = append(d.got, fmt.Sprintf("%d:%d", code, value))
+}
+
+// want checks what was heard since the last time, by the one who reads and by the console.
+func (d *desk) want(reader, console string) {
+	d.t.Helper()
+	synctest.Wait()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.node.mu.Lock()
+	defer d.node.mu.Unlock()
+	if got := fmt.Sprint(d.got); got != "["+reader+"]" {
+		d.t.Errorf("the reader heard %s, want [%s]", got, reader)
+	}
+	if got := fmt.Sprint(d.node.console); got != "["+console+"]" {
+		d.t.Errorf("the console heard %s, want [%s]", got, console)
+	}
+	d.got, d.node.console = nil, nil
+}
+
+func (d *desk) settles(done <-chan struct{}, within time.Duration) {
+	d.t.Helper()
+	select {
+	case <-done:
+	case <-time.After(within):
+		d.t.Fatalf("still not settled after %v", within)
+	}
+}
+
+const (
+	a     = evdev.KEY_A
+	b     = evdev.KEY_B
+	shift = evdev.KEY_LEFTSHIFT
+)
+
+func TestMutedKeyboardIsHeardByTheReaderOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.node.press(a)
+		d.node.release(a)
+		d.want("", "30:1 30:0")
+		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d.node.press(a)
+		d.node.repeat(a)
+		d.node.release(a)
+		d.want("30:1 30:0", "")
+		d.settles(d.Unmute(), time.Millisecond)
+		d.node.press(b)
+		d.node.release(b)
+		d.want("", "48:1 48:0")
+		if !d.node.closed {
+			t.Error("the node is open though nobody listens")
+		}
+	})
+}
+
+func TestMuteWaitsForNeutral(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.node.press(shift)
+		muted := d.Mute(d.deliver)
+		time.Sleep(100 * time.Millisecond)
+		d.node.press(a)
+		d.node.release(shift)
+		d.node.release(a)
+		d.settles(muted, time.Millisecond)
+		d.want("", "42:1 30:1 42:0 30:0")
+		d.settles(d.Unmute(), time.Millisecond)
+	})
+}
+
+func TestMuteInjectsReleasesWhenTimeIsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.node.press(shift)
+		start := time.Now()
+		d.settles(d.Mute(d.deliver), time.Second)
+		if took := time.Since(start); took != NeutralLimit {
+			t.Errorf("muted after %v, want %v", took, NeutralLimit)
+		}
+		d.want("", "42:1 42:0")
+		d.node.release(shift)
+		d.want("", "")
+		d.node.press(shift)
+		d.node.release(shift)
+		d.want("42:1 42:0", "")
+		d.settles(d.Unmute(), time.Millisecond)
+	})
+}
+
+func TestHeldKeyOfAKeyboardThatRepeatsStaysHidden(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.Bus = busI8042
+		d.node.press(a)
+		d.settles(d.Mute(d.deliver), time.Second)
+		d.node.press(a) // its next repeat, to the kernel, after the injected release
+		d.node.repeat(a)
+		d.node.release(a)
+		d.want("", "30:1 30:0")
+		d.node.press(a)
+		d.node.release(a)
+		d.want("30:1 30:0", "")
+		d.settles(d.Unmute(), time.Millisecond)
+	})
+}
+
+func TestKeyPressedAtTheMomentOfTheGrabIsNotHalfHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.node.onGrab = func() { d.node.press(shift) }
+		muted := d.Mute(d.deliver)
+		synctest.Wait()
+		d.node.release(shift)
+		d.settles(muted, time.Millisecond)
+		d.want("", "42:1 42:0")
+		d.settles(d.Unmute(), time.Millisecond)
+	})
+}
+
+func TestUnmuteWaitsForNeutral(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d.node.press(a)
+		d.want("30:1", "")
+		unmuted := d.Unmute()
+		time.Sleep(300 * time.Millisecond)
+		d.node.repeat(a)
+		d.node.release(a)
+		d.settles(unmuted, time.Millisecond)
+		d.want("30:0", "")
+	})
+}
+
+func TestUnmuteInjectsReleasesWhenTimeIsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d.node.press(a)
+		d.want("30:1", "")
+		start := time.Now()
+		d.settles(d.Unmute(), time.Second)
+		if took := time.Since(start); took != NeutralLimit {
+			t.Errorf("given back after %v, want %v", took, NeutralLimit)
+		}
+		// The input core no longer takes the key to be down, so neither a repeat nor the release goes out.
+		d.node.release(a)
+		d.want("30:0", "")
+	})
+}
+
+func TestUnmuteHearsOutAKeyboardThatRepeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.Bus = busI8042
+		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d.node.press(a)
+		d.want("30:1", "")
+		unmuted := d.Unmute()
+		for range 100 {
+			d.node.repeat(a)
+			time.Sleep(33 * time.Millisecond)
+		}
+		d.node.release(a)
+		d.settles(unmuted, time.Millisecond)
+		d.want("30:0", "")
+		// A key that is held, but does not repeat, since another was pressed after it.
+		time.Sleep(hardwareRepeatMax)
+		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d.node.press(a)
+		d.settles(d.Unmute(), NeutralLimit+time.Millisecond)
+	})
+}
+
+func TestMuteAgainWhileAKeyIsAwaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d.node.press(a)
+		synctest.Wait()
+		unmuted := d.Unmute()
+		time.Sleep(100 * time.Millisecond)
+		muted := d.Mute(d.deliver)
+		d.settles(muted, time.Millisecond)
+		d.settles(unmuted, time.Millisecond)
+		d.node.release(a)
+		d.node.press(b)
+		d.node.release(b)
+		d.want("30:1 30:0 48:1 48:0", "")
+		if d.opens != 1 {
+			t.Errorf("the node was opened %d times", d.opens)
+		}
+		d.settles(d.Unmute(), time.Millisecond)
+	})
+}
+
+func TestNoKeySticksThroughMuteAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d.node.press(a)
+		d.want("30:1", "")
+		d.Unmute()
+		synctest.Wait()
+		d.node.slow = true
+		d.node.release(a)
+		d.node.press(b)
+		d.tell() // so that giveBack looks at the keys, and takes those two events away
+		synctest.Wait()
+		d.node.slow = false
+		d.Mute(d.deliver)
+		d.node.press(shift)
+		d.want("42:1 30:0 48:1", "")
+		d.node.release(b)
+		d.node.release(shift)
+		d.want("48:0 42:0", "")
+		d.settles(d.Unmute(), time.Millisecond)
+	})
+}
+
+func TestUnmuteWhileAKeyIsAwaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.node.press(a)
+		d.Mute(d.deliver)
+		time.Sleep(100 * time.Millisecond)
+		d.settles(d.Unmute(), NeutralLimit)
+		d.node.release(a)
+		d.want("", "30:1 30:0")
+		if !d.node.closed || d.node.grabbed {
+			t.Error("the node is still open")
+		}
+	})
+}
+
+func TestUnpluggedKeyboardReleasesItsKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d.node.press(a)
+		d.node.press(shift)
+		d.want("30:1 42:1", "")
+		d.node.unplug()
+		d.want("30:0 42:0", "")
+		if !d.node.closed {
+			t.Error("the node is still open")
+		}
+		d.settles(d.Unmute(), time.Millisecond)
+		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d.settles(d.Unmute(), time.Millisecond)
+	})
+}
+
+func TestKeysThatTheKernelDroppedAreMended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d.node.press(a)
+		d.want("30:1", "")
+		d.node.lose = true
+		d.node.press(shift)
+		d.node.release(a)
+		d.want("", "")
+		d.node.lose = false
+		d.node.press(b)
+		// What comes up to the next SYN_REPORT is not whole; from there on the kernel's word on each key holds.
+		d.want("30:0 42:1 48:1", "")
+		d.node.release(shift)
+		d.node.release(b)
+		d.want("42:0 48:0", "")
+		d.settles(d.Unmute(), time.Millisecond)
+	})
+}
+
+func TestLEDsAreTheReadersWhileMuted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.SetLEDs(1) // of the console's keyboard: not ours to set
+		d.node.press(a)
+		muted := d.Mute(d.deliver)
+		synctest.Wait()
+		d.SetLEDs(2) // while it waits for neutral
+		d.node.release(a)
+		d.settles(muted, time.Millisecond)
+		d.SetLEDs(4)
+		d.settles(d.Unmute(), time.Millisecond)
+		d.SetLEDs(1)
+		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d.settles(d.Unmute(), time.Millisecond)
+		d.node.mu.Lock()
+		defer d.node.mu.Unlock()
+		if want := []uint8{2, 4}; !slices.Equal(d.node.leds, want) {
+			t.Errorf("LEDs were set to %v, want %v", d.node.leds, want)
+		}
+	})
+}

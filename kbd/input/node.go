@@ -1,0 +1,30 @@
+package input
+
+import (
+	"time"
+
+	evdev "github.com/gvalkov/golang-evdev"
+)
+
+// A node is an open evdev node. Its methods may be called while another goroutine is in Read; Close may not.
+type node interface {
+	// Pressed is the keys that are down, by the kernel. Key events that were not read yet are gone after it.
+	Pressed() (keySet, error)
+	// Wait waits until there are events to read, for d at most.
+	Wait(d time.Duration) error
+	// Drain throws away what was not read yet, and tells if a key press was among it.
+	Drain() (pressed bool, err error)
+	// Grab keeps the events from everybody else. EBUSY: somebody else does so already.
+	Grab() error
+	// Ungrab undoes Grab. It takes some 30 ms, which the kernel waits for readers of its lists (synchronize_rcu).
+	Ungrab() error
+	// Read waits for events.
+	Read(events []evdev.InputEvent) (int, error)
+	// Release injects releases of keys: while the node is not grabbed, everybody hears them.
+	Release(keys keySet) error
+	// SetLEDs switches the LEDs, as Keyboard.SetLEDs has them.
+	SetLEDs(leds uint8) error
+	// Revoke undoes Grab, and from then on there is nothing but ENODEV to be had, also for who waits in Read.
+	Revoke() error
+	Close() error
+}

@@ -1,0 +1,106 @@
+package input
+
+import (
+	"time"
+
+	evdev "github.com/gvalkov/golang-evdev"
+)
+
+// hardwareRepeatMax is longer than a keyboard that repeats by itself lets pass between two repeats: 2 a second is the
+// slowest that it can be set to.
+const hardwareRepeatMax = 550 * time.Millisecond
+
+// A stream makes key presses and releases of a node's events, each press with its release.
+type stream struct {
+	node    interface{ Pressed() (keySet, error) }
+	deliver Deliver
+	pointer *pointer // nil if the node is a keyboard and nothing else
+
+	down    keySet // pressed, as far as was delivered
+	dropped bool   // the kernel's buffer ran over; the events up to the next SYN_REPORT are not whole
+
+	hidden      keySet // held since before the grab, with an injected release behind them
+	hiddenUntil time.Time
+}
+
+// hide has keys not count as pressed until they were up, or until that must have been seen. Their keyboard repeats by
+// itself, so that their next repeat looks like a press.
+func (s *stream) hide(keys keySet, until time.Time) {
+	s.hidden, s.hiddenUntil = keys, until
+}
+
+// take delivers events, and tells if there was a repeat among them.
+func (s *stream) take(events []evdev.InputEvent) (repeated bool) {
+	for i := range events {
+		ev := &events[i]
+		if s.pointer != nil {
+			s.pointer.take(ev)
+		}
+		switch {
+		case ev.Type == evdev.EV_SYN && ev.Code == evdev.SYN_DROPPED:
+			s.dropped = true
+		case ev.Type == evdev.EV_SYN && ev.Code == evdev.SYN_REPORT && s.dropped:
+			s.dropped = false
+			s.level()
+		case ev.Type == evdev.EV_KEY && !s.dropped:
+			switch ev.Value {
+			case 0:
+				s.release(ev.Code)
+			case 1:
+				s.press(ev.Code)
+			default:
+				repeated = true
+			}
+		}
+	}
+	return repeated
+}
+
+func (s *stream) press(code uint16) {
+	if s.hidden.has(code) {
+		if time.Now().Before(s.hiddenUntil) {
+			return
+		}
+		s.hidden = keySet{}
+	}
+	if s.down.add(code) {
+		s.deliver(code, true)
+	}
+}
+
+func (s *stream) release(code uint16) {
+	s.hidden.remove(code)
+	if s.down.remove(code) {
+		s.deliver(code, false)
+	}
+}
+
+// level delivers what was lost with the kernel's buffer, as far as it made a difference: for each key that is up now its
+// release, for each that is down its press. Should the node be gone, the next read tells.
+func (s *stream) level() {
+	now, err := s.node.Pressed()
+	if err != nil {
+		return
+	}
+	if s.pointer != nil {
+		s.pointer.level(now)
+	}
+	for code := range s.down.all() {
+		if !now.has(code) {
+			s.release(code)
+		}
+	}
+	for code := range now.all() {
+		s.press(code)
+	}
+}
+
+// releaseAll delivers a release for each key that is down.
+func (s *stream) releaseAll() {
+	if s.pointer != nil {
+		s.pointer.release()
+	}
+	for code := range s.down.all() {
+		s.release(code)
+	}
+}
