@@ -1,0 +1,81 @@
+package kbd
+
+import (
+	"time"
+
+	"kbdd/scancode"
+)
+
+// The way of a key, from the keyboard's thread to the files.
+
+// key takes one press or release of a keyboard to all who hear it. It runs in the keyboard's thread, which goes all
+// the way to the clients' reads.
+func (s *Service) key(p *port, key scancode.Key, pressed bool) {
+	now := time.Now()
+	s.mu.Lock()
+	var act action
+	if !p.chord.idle() || s.settings.Chords.starts(key) {
+		act = p.chord.key(s.settings.Chords, key, pressed)
+	}
+	var files []*File
+	if !act.taken {
+		files = p.keyLocked(now, key, pressed)
+	}
+	s.mu.Unlock()
+	s.wake(now, files)
+	if len(files) > 0 {
+		s.countKey(now)
+	}
+	s.carryOut(p, act)
+}
+
+// keyLocked has the port's target hear a press or release, and returns the files that have something new.
+func (p *port) keyLocked(now time.Time, key scancode.Key, pressed bool) []*File {
+	if p.target == nil {
+		return nil // on its way back to the console
+	}
+	if pressed && !p.down.add(key) || !pressed && !p.down.remove(key) {
+		return nil
+	}
+	return p.target.keyLocked(now, key, pressed)
+}
+
+// wake brings files what was queued for them.
+func (s *Service) wake(now time.Time, files []*File) {
+	if len(files) == 0 {
+		return
+	}
+	for _, f := range files {
+		f.wake()
+	}
+	// The keys are on their way; what is left can cost a little.
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range files {
+		f.armLocked(now)
+		f.watchStallLocked(now)
+	}
+}
+
+// carryOut does what a chord is for.
+func (s *Service) carryOut(p *port, act action) {
+	if act.unraw {
+		s.mu.Lock()
+		id, d := p.id, p.target
+		s.mu.Unlock()
+		if d != nil {
+			s.Log.Info("device is taken from its holders by Alt-SysRq-R", "device", d.name, "keyboard", id)
+			s.release(d)
+		}
+	}
+	switch {
+	case s.Bypass != nil:
+		for _, k := range act.bypass {
+			s.Bypass.Key(uint16(k.key), k.pressed)
+		}
+	case s.Bypass == nil && act.terminal > 0:
+		if err := s.Console.Activate(act.terminal); err != nil {
+			s.Log.Warn("cannot switch terminal", "terminal", act.terminal, "err", err)
+		}
+	}
+}

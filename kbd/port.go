@@ -1,0 +1,129 @@
+package kbd
+
+import (
+	"fmt"
+	"time"
+
+	"kbdd/scancode"
+)
+
+// maxPorts is from when on a keyboard that is new gets the number of one that is gone, if nobody has its device open.
+const maxPorts = 64
+
+// A port is where a keyboard is plugged in. It stays when the keyboard is unplugged, for its return.
+type port struct {
+	device  *Device                         // its own, /dev/kbdN; fixed
+	deliver func(code uint16, pressed bool) // fixed
+
+	// All below is guarded by Service.mu.
+
+	id       string   // of the keyboard
+	name     string   // of the keyboard, as Describe says
+	node     string   // likewise
+	keyboard Keyboard // nil while it is unplugged
+	target   *Device  // who hears it: its own device, or kbd0; nil: the console
+	down     keySet   // what target takes to be down on it
+	chord    chord
+}
+
+// Add plugs a keyboard in. One that was there before has its old device; a new one gets the next number. The keyboard
+// takes part even where its device cannot be made, as part of kbd0; the error tells.
+func (s *Service) Add(k Keyboard) error {
+	s.plugging.Lock()
+	defer s.plugging.Unlock()
+	p, isNew := s.portFor(k)
+	var err error
+	if isNew {
+		if err = s.MakeNode(p.device.name, p.device.Open); err != nil {
+			err = fmt.Errorf("/dev/%s for %s: %w", p.device.name, k.ID(), err)
+		}
+	}
+	s.mu.Lock()
+	p.keyboard = k
+	p.name, p.node = k.Describe()
+	s.routeLocked()
+	s.mu.Unlock()
+	s.settle()
+	return err
+}
+
+// portFor finds the port that the keyboard was plugged into before, or makes it a new one.
+func (s *Service) portFor(k Keyboard) (p *port, isNew bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.ports {
+		if p.id == k.ID() && p.keyboard == nil {
+			return p, false
+		}
+	}
+	if len(s.ports) >= maxPorts {
+		for _, p := range s.ports {
+			if p.keyboard == nil && len(p.device.files) == 0 {
+				p.id = k.ID()
+				return p, false
+			}
+		}
+	}
+	p = &port{id: k.ID()}
+	p.deliver = func(code uint16, pressed bool) { s.key(p, scancode.Key(code), pressed) }
+	p.device = &Device{service: s, name: fmt.Sprint("kbd", len(s.ports)+1), own: p}
+	s.ports = append(s.ports[:len(s.ports):len(s.ports)], p)
+	return p, true
+}
+
+// Remove tells that a keyboard was unplugged. Its keys have been released by then.
+func (s *Service) Remove(k Keyboard) {
+	s.plugging.Lock()
+	defer s.plugging.Unlock()
+	s.mu.Lock()
+	for _, p := range s.ports {
+		if p.keyboard == k {
+			p.moveLocked(nil)
+			p.keyboard = nil
+			k.Unmute()
+		}
+	}
+	s.changedLocked(nil)
+	s.mu.Unlock()
+	s.settle()
+}
+
+// routeLocked brings every keyboard to where its keys belong: its own device if somebody listens there, else kbd0, else
+// the console. It returns what to wait for until that is so. The files must be woken then.
+func (s *Service) routeLocked() (changing []<-chan struct{}) {
+	for _, p := range s.ports {
+		if p.keyboard == nil {
+			continue
+		}
+		var target *Device
+		switch {
+		case p.device.listeners > 0:
+			target = p.device
+		case s.kbd0.listeners > 0:
+			target = s.kbd0
+		}
+		had := p.target
+		p.moveLocked(target)
+		switch {
+		case target != nil:
+			changing = append(changing, p.keyboard.Mute(p.deliver))
+		case had != nil:
+			changing = append(changing, p.keyboard.Unmute())
+		}
+	}
+	s.changedLocked(changing)
+	return changing
+}
+
+// moveLocked gives the keyboard to another target. The old one hears its keys released; to the new one they are up
+// until they are pressed anew.
+func (p *port) moveLocked(target *Device) {
+	if target == p.target {
+		return
+	}
+	now := time.Now()
+	for key := range p.down.all() {
+		p.keyLocked(now, key, false)
+	}
+	p.target = target
+}

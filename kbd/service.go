@@ -1,0 +1,221 @@
+package kbd
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"kbdd/cuse"
+)
+
+// A Keyboard is what the service needs of a keyboard. input.Keyboard is one.
+type Keyboard interface {
+	// ID is the keyboard's place and identity: the same when it is unplugged and plugged in again.
+	ID() string
+	// Mute takes the keyboard from the console and gives its presses and releases to deliver, from a thread of its
+	// own. Every press that is delivered is followed by its release. The channel is closed when the keyboard is muted,
+	// or cannot be, or Unmute has overtaken it. Mute itself does not wait; a muted keyboard stays so.
+	Mute(deliver func(code uint16, pressed bool)) <-chan struct{}
+	// Unmute gives the keyboard back. The channel is closed when the console has it. Unmute itself does not wait.
+	Unmute() <-chan struct{}
+	// SetLEDs lights a muted keyboard's LEDs, in the bits of atkbd.LEDs, until Unmute.
+	SetLEDs(leds uint8)
+	// Describe is what people know it by: its maker's name for it, and its node.
+	Describe() (name, node string)
+	// Muted tells whether it is muted at this moment, and if not, what failed at the last attempt.
+	Muted() (bool, error)
+}
+
+// A Console is what the service needs of the virtual terminals, which are numbered from 1 up. vt.Console is one.
+type Console interface {
+	// Active is the terminal that has the screen, or 0 if there is none.
+	Active() int
+	// Of is the terminal of a thread, or 0 if it has none.
+	Of(pid uint32) int
+	// Watch calls changed with the active terminal, at once and after each switch, until ctx ends.
+	Watch(ctx context.Context, changed func(active int)) error
+	// Activate begins to switch to terminal n: VT_ACTIVATE.
+	Activate(n int) error
+	// WaitActive waits until terminal n is active, or ctx ends: VT_WAITACTIVE.
+	WaitActive(ctx context.Context, n int) error
+	// State tells which terminal is active, and in bits which are open: VT_GETSTATE.
+	State() (active, open uint16, err error)
+	// LEDs are those that the console has lit, in the bits of atkbd.LEDs.
+	LEDs() uint8
+	// KeymapEntry is what a key code (index) means to the console under the modifiers of table: KDGKBENT.
+	KeymapEntry(table, index uint8) (uint16, error)
+}
+
+// A Bypass takes keys to the kernel around a muted keyboard. input.Bypass is one.
+type Bypass interface {
+	// Key presses or releases a key, by its Linux key code.
+	Key(code uint16, pressed bool)
+}
+
+// A NodeMaker makes /dev/NAME, whose opens are answered by open.
+type NodeMaker func(name string, open cuse.OpenFunc) error
+
+// Config is what a service is made of.
+type Config struct {
+	Console  Console
+	Bypass   Bypass // nil: there is none; then only terminals can be switched, by Console.Activate
+	MakeNode NodeMaker
+	Log      *slog.Logger // must not wait
+}
+
+// Settings are what the administrator decides; they can be changed while the service runs.
+type Settings struct {
+	Chords Chords // what goes on to the system
+	Limits Limits
+
+	// StallTimeout is how long a reader may leave codes unread before the keyboard is taken from it; 0: for ever.
+	StallTimeout time.Duration
+}
+
+// Limits are what a device bears, so that no client can have all of it, or all of kbdd's memory.
+type Limits struct {
+	Files        int // open files of a device; the next open(2) is EBUSY
+	FilesPerUser int // of one user, but for root; the next open(2) is EMFILE
+}
+
+// MaxFiles is the largest that a limit can be.
+const MaxFiles = 4096
+
+// DefaultLimits are those that most will never meet, and DefaultSettings what a person at a keyboard expects.
+var (
+	DefaultLimits   = Limits{Files: 256, FilesPerUser: 64}
+	DefaultSettings = Settings{Chords: AllChords, Limits: DefaultLimits}
+)
+
+// giveBackLimit bounds how long a last close(2) waits for a key that is held down. It is longer than a keyboard's own
+// limit, after which it is given back with the key held.
+const giveBackLimit = time.Second
+
+// A Service owns the devices and the keyboards behind them.
+type Service struct {
+	Config
+
+	lighting sync.Mutex // held while LEDs are set, so that the last ones stay; taken before mu
+	plugging sync.Mutex // held by Add and Remove; taken before mu
+
+	mu       sync.Mutex
+	counts   counts        // guarded by mu
+	change   chan struct{} // closed at the next change; nil while nobody waits for one; guarded by mu
+	settings Settings      // guarded by mu
+	kbd0     *Device
+	ports    []*port            // in the order in which the keyboards were found; guarded by mu
+	active   int                // the terminal that has the screen; 0: unknown, or none; guarded by mu
+	unview   context.CancelFunc // ends the watch over the terminals; nil while nothing is open; guarded by mu
+	blind    bool               // that watch has failed: no one knows who has the screen; guarded by mu
+}
+
+// New is a service with no keyboard yet. It makes kbd0.
+func New(c Config, settings Settings) (*Service, error) {
+	s := &Service{Config: c, counts: newCounts()}
+	s.Set(settings)
+	s.kbd0 = &Device{service: s, name: "kbd0"}
+	if err := s.MakeNode(s.kbd0.name, s.kbd0.Open); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Set changes the settings. Files that are open stay open.
+func (s *Service) Set(settings Settings) {
+	if s.Bypass == nil {
+		settings.Chords = Chords{VT: settings.Chords.VT} // the others could not be carried out: they are the reader's
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.settings = settings
+}
+
+// Release takes a device from those who have it open, as EVIOCREVOKE does: they get ENODEV from now on. The console has
+// the keyboards back if no other device's reader has them. It is false if there is no device of that name.
+func (s *Service) Release(name string) bool {
+	s.mu.Lock()
+	devices := s.devicesLocked()
+	s.mu.Unlock()
+	for _, d := range devices {
+		if d.name == name {
+			s.release(d)
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Service) release(d *Device) {
+	s.mu.Lock()
+	for _, f := range d.files {
+		f.revokeLocked()
+	}
+	s.routeLocked()
+	s.mu.Unlock()
+	s.settle()
+}
+
+// settle finishes a change of who hears what: files have codes queued then, and keyboards the wrong LEDs.
+func (s *Service) settle() {
+	s.wakeAll()
+	s.light()
+}
+
+// wakeAll brings all files what a change has queued for them.
+func (s *Service) wakeAll() {
+	s.mu.Lock()
+	var files []*File
+	for _, d := range s.devicesLocked() {
+		files = append(files, d.files...)
+	}
+	s.mu.Unlock()
+	s.wake(time.Now(), files)
+}
+
+func (s *Service) devicesLocked() []*Device {
+	devices := []*Device{s.kbd0}
+	for _, p := range s.ports {
+		devices = append(devices, p.device)
+	}
+	return devices
+}
+
+// light brings the LEDs that the listeners want to the keyboards.
+func (s *Service) light() {
+	s.lighting.Lock()
+	defer s.lighting.Unlock()
+	type light struct {
+		keyboard Keyboard
+		leds     uint8
+	}
+	var lights []light
+	s.mu.Lock()
+	for _, p := range s.ports {
+		if p.keyboard == nil || p.target == nil {
+			continue
+		}
+		if leds, set := p.target.ledsLocked(); set {
+			lights = append(lights, light{p.keyboard, uint8(leds)})
+		}
+	}
+	s.mu.Unlock()
+	for _, l := range lights {
+		l.keyboard.SetLEDs(l.leds)
+	}
+}
+
+// Close gives all keyboards back to the console and waits until it has them.
+func (s *Service) Close() {
+	s.mu.Lock()
+	for _, d := range s.devicesLocked() {
+		for _, f := range d.files {
+			f.revokeLocked()
+		}
+	}
+	unmuted := s.routeLocked()
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), giveBackLimit)
+	defer cancel()
+	_ = await(ctx, unmuted)
+}
