@@ -1,0 +1,63 @@
+package main
+
+import (
+	"sync"
+
+	"kbdd/cuse"
+)
+
+// nodes are the device nodes that this process serves.
+type nodes struct {
+	ended chan error // gets why one is no longer served
+
+	mu      sync.Mutex
+	devices []*cuse.Device // guarded by mu
+	closed  bool           // guarded by mu
+	serving sync.WaitGroup
+}
+
+func newNodes() *nodes { return &nodes{ended: make(chan error, 1)} }
+
+// make is a kbd.NodeMaker.
+func (n *nodes) make(name string, open cuse.OpenFunc) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return cuse.ErrClosed
+	}
+	dev, err := cuse.Create(name, open)
+	if err != nil {
+		return err
+	}
+	n.devices = append(n.devices, dev)
+	n.serving.Go(func() {
+		if err := dev.Serve(); err != nil {
+			select {
+			case n.ended <- err:
+			default:
+			}
+		}
+	})
+	return nil
+}
+
+// waiters are the threads that wait for one of the nodes.
+func (n *nodes) waiters() (threads []uint32) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, dev := range n.devices {
+		threads = append(threads, dev.Waiters()...)
+	}
+	return threads
+}
+
+// close takes all nodes away.
+func (n *nodes) close() {
+	n.mu.Lock()
+	n.closed = true
+	for _, dev := range n.devices {
+		dev.Close()
+	}
+	n.mu.Unlock()
+	n.serving.Wait()
+}

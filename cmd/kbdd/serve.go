@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime"
+	"sync"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"kbdd/kbd"
+	"kbdd/kbd/control"
+	"kbdd/kbd/input"
+	"kbdd/kbd/vt"
+)
+
+// serve makes the devices and serves them until a signal comes. conf is what stands in path.
+func serve(path string, conf config, log *slog.Logger) error {
+	// The keyboard's thread comes back from read(2) at once if it finds an idle P; with one P it would have to wait for
+	// the scheduler.
+	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
+
+	nodes := newNodes()
+	defer nodes.close()
+	service, err := newService(nodes, conf, log)
+	if err != nil {
+		return err
+	}
+	watcher, err := watchKeyboards(service, conf.Keyboards, log)
+	if err != nil {
+		return err
+	}
+	if looked, err := control.Start(control.Socket, service, log); err != nil {
+		log.Warn("kbdctl cannot ask this kbdd", "err", err)
+	} else {
+		defer looked.Close()
+	}
+
+	ctx, cancel := context.WithCancel(context.Background())
+	var background sync.WaitGroup
+	defer background.Wait() // programs that were stopped for a suspend go on
+	defer cancel()
+	unwatched := make(chan error, 1)
+	background.Go(func() { unwatched <- watcher.Run(ctx) })
+	background.Go(func() {
+		if err := followSleep(ctx, log, nodes.waiters); ctx.Err() == nil {
+			log.Info("a program that waits for a key keeps this machine from suspending: logind cannot be asked", "err", err)
+		}
+	})
+
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		log.Warn("systemd was not told that kbdd is ready", "err", err)
+	}
+	log.Info("ready", "device", "/dev/kbd0")
+	for running := true; running; {
+		select {
+		case sig := <-signals:
+			if sig == syscall.SIGHUP {
+				reload(path, service, watcher, log)
+				continue
+			}
+			log.Info("ending", "signal", sig.String())
+			_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
+		case err = <-nodes.ended:
+		case err = <-unwatched:
+		}
+		running = false
+	}
+	service.Close()
+	return err
+}
+
+// newService makes the service, and with it /dev/kbd0.
+func newService(nodes *nodes, conf config, log *slog.Logger) (*kbd.Service, error) {
+	parts := kbd.Config{Console: vt.New(), MakeNode: nodes.make, Log: log}
+	bypass, errBypass := input.NewBypass(log)
+	if errBypass == nil {
+		parts.Bypass = bypass
+	}
+	service, err := kbd.New(parts, conf.settings())
+	if err == nil && errBypass != nil {
+		log.Warn("while /dev/kbd0 is open Ctrl-Alt-Fn switches terminals, but SysRq, Ctrl-Alt-Del and the power keys are dead",
+			"err", errBypass)
+	}
+	return service, err
+}
+
+// watchKeyboards plugs in the keyboards that are there, and those that come while the watcher runs.
+func watchKeyboards(service *kbd.Service, rules input.Rules, log *slog.Logger) (*input.Watcher, error) {
+	none := true
+	watcher, err := input.Watch("/dev/input", rules, log,
+		func(k *input.Keyboard) {
+			none = false
+			log.Info("keyboard found", "node", k.Path, "name", k.Name)
+			if err := service.Add(k); err != nil {
+				log.Error("keyboard is part of kbd0 only", "err", err)
+			}
+		},
+		func(k *input.Keyboard) {
+			log.Info("keyboard is gone", "node", k.Path, "name", k.Name)
+			service.Remove(k)
+		})
+	if err == nil && none {
+		log.Warn("no keyboard found; /dev/kbd0 stands, and is silent")
+	}
+	return watcher, err
+}
+
+// reload reads the configuration anew. With a bad one all stays as it was.
+func reload(path string, service *kbd.Service, watcher *input.Watcher, log *slog.Logger) {
+	conf, err := loadConfig(path)
+	if err != nil {
+		log.Error("configuration is left as it was", "err", err)
+		return
+	}
+	service.Set(conf.settings())
+	watcher.SetRules(conf.Keyboards)
+	log.Info("configuration is read anew", "file", path)
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
+)
+
+// A machine does not suspend while a program waits in read(2) or poll(2) for a device in user space: the kernel cannot
+// freeze a program whose request is with a server that is frozen already, and gives up after 20 s. So the programs that
+// wait are stopped before logind suspends, and go on afterwards. In the meantime they see nothing but an EINTR.
+
+// stopEvery is how often it is looked for programs that have begun to wait since.
+const stopEvery = 20 * time.Millisecond
+
+// followSleep stops the programs that wait when logind is about to suspend, until ctx ends. waiters are their threads.
+func followSleep(ctx context.Context, log *slog.Logger, waiters func() []uint32) error {
+	bus, err := dbus.ConnectSystemBus(dbus.WithContext(ctx))
+	if err != nil {
+		return err
+	}
+	defer bus.Close()
+	logind := bus.Object("org.freedesktop.login1", "/org/freedesktop/login1")
+	signals := make(chan *dbus.Signal, 8)
+	bus.Signal(signals)
+	err = bus.AddMatchSignal(dbus.WithMatchInterface("org.freedesktop.login1.Manager"), dbus.WithMatchMember("PrepareForSleep"))
+	if err != nil {
+		return err
+	}
+	delay, err := inhibit(logind)
+	if err != nil {
+		return err
+	}
+	defer func() { delay.Close() }()
+
+	s := stopper{waiters: waiters, stopped: make(map[uint32]bool)}
+	defer s.resume()
+	var more <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-more:
+			s.stop()
+		case sig, ok := <-signals:
+			if !ok {
+				return fmt.Errorf("logind: the system bus is gone")
+			}
+			var begins bool
+			if dbus.Store(sig.Body, &begins) != nil {
+				continue
+			}
+			if begins {
+				s.stop()
+				log.Info("machine is about to suspend; programs that wait for a key are stopped", "threads", len(s.stopped))
+				more = time.Tick(stopEvery)
+				delay.Close()
+				continue
+			}
+			more = nil
+			s.resume()
+			if delay, err = inhibit(logind); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// inhibit has logind wait with suspending until the file is closed, or for as long as its InhibitDelayMaxSec says.
+func inhibit(logind dbus.BusObject) (*os.File, error) {
+	var fd dbus.UnixFD
+	err := logind.Call("org.freedesktop.login1.Manager.Inhibit", 0,
+		"sleep", "kbdd", "to stop the programs that wait for a key", "delay").Store(&fd)
+	if err != nil {
+		return nil, fmt.Errorf("logind: %w", err)
+	}
+	unix.CloseOnExec(int(fd))
+	return os.NewFile(uintptr(fd), "inhibitor"), nil
+}
+
+// A stopper stops programs and has them go on.
+type stopper struct {
+	waiters func() []uint32
+	stopped map[uint32]bool // by us
+}
+
+// stop stops all programs that wait now, and waits until they have stopped, for a second at most.
+func (s *stopper) stop() {
+	for _, thread := range s.waiters() {
+		if s.stopped[thread] || isStopped(thread) || !hasDevice(thread) {
+			continue
+		}
+		if unix.Kill(int(thread), unix.SIGSTOP) == nil {
+			s.stopped[thread] = true
+		}
+	}
+	deadline := time.Now().Add(time.Second)
+	for thread := range s.stopped {
+		for !isStopped(thread) && time.Now().Before(deadline) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+// resume has those go on that were stopped here.
+func (s *stopper) resume() {
+	for thread := range s.stopped {
+		unix.Kill(int(thread), unix.SIGCONT)
+	}
+	clear(s.stopped)
+}
+
+// isStopped tells if a thread is stopped, or gone.
+func isStopped(thread uint32) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", thread))
+	if err != nil {
+		return true
+	}
+	_, rest, _ := bytes.Cut(stat[max(0, bytes.LastIndexByte(stat, ')')):], []byte(") "))
+	return len(rest) > 0 && (rest[0] == 'T' || rest[0] == 't' || rest[0] == 'Z' || rest[0] == 'X')
+}
+
+// hasDevice tells if a thread has one of our devices open. Of one that polled once, the number may be another's by now.
+func hasDevice(thread uint32) bool {
+	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", thread))
+	return slices.ContainsFunc(links, func(link string) bool {
+		target, err := os.Readlink(link)
+		return err == nil && strings.HasPrefix(target, "/dev/kbd")
+	})
+}
