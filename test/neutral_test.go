@@ -1,0 +1,143 @@
+package test
+
+import (
+	"encoding/hex"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"kbdd/test/machine"
+)
+
+// The PS/2 keyboard repeats held keys by itself; for others the kernel does. Each needs another cure.
+
+func TestKeyHeldAtTheOpenOnAKeyboardThatTheKernelRepeatsFor(t *testing.T) {
+	machine.Require(t)
+	tty := machine.OpenConsole(t, 1)
+	keyboard := machine.NewUinput(t, machine.UinputConfig{Name: "soft repeat", Repeats: true})
+	startKbdd(t)
+
+	keyboard.Press(machine.KeyLeftShift)
+	keyboard.Press(machine.KeyA)
+	f := open(t, os.O_RDONLY) // after its limit, with releases injected
+	before := tty.Text()
+	if strings.Trim(before, "A") != "" || before == "" {
+		t.Errorf("tty1 shows %q, want the key and its repeats", before)
+	}
+	keyboard.Type("b")
+	f.want("30 b0")
+	keyboard.Release(machine.KeyA)
+	keyboard.Release(machine.KeyLeftShift)
+	keyboard.Type("c")
+	f.want("2e ae")
+	f.close()
+	keyboard.Type("d")
+	wantScreen(t, tty, before+"d")
+}
+
+func TestKeyHeldAtTheCloseOnAKeyboardThatTheKernelRepeatsFor(t *testing.T) {
+	machine.Require(t)
+	tty := machine.OpenConsole(t, 1)
+	keyboard := machine.NewUinput(t, machine.UinputConfig{Name: "soft repeat", Repeats: true})
+	startKbdd(t)
+
+	f := open(t, os.O_RDONLY)
+	keyboard.Press(machine.KeyLeftShift)
+	keyboard.Press(machine.KeyA)
+	f.want("2a 1e")
+	start := time.Now()
+	f.close()
+	if took := time.Since(start); took < 400*time.Millisecond {
+		t.Errorf("close(2) took %v: it did not wait for the keys", took)
+	}
+	keyboard.Release(machine.KeyA)
+	keyboard.Release(machine.KeyLeftShift)
+	keyboard.Type("b")
+	wantScreen(t, tty, "b")
+}
+
+func TestKeysThatTheKernelDroppedAreMended(t *testing.T) {
+	machine.Require(t)
+	machine.OpenConsole(t, 1)
+	keyboard := machine.NewUinput(t, machine.UinputConfig{Name: "fast"})
+	kbdd := startKbdd(t)
+	f := open(t, os.O_RDONLY)
+	keyboard.Press(machine.KeyLeftShift)
+	f.want("2a")
+
+	// A kbdd that does not come to read: the kernel keeps 64 events.
+	kbdd.cmd.Process.Signal(syscall.SIGSTOP)
+	keyboard.Type(strings.Repeat("a", 100))
+	keyboard.Release(machine.KeyLeftShift)
+	keyboard.Press(machine.KeyLeftAlt)
+	kbdd.cmd.Process.Signal(syscall.SIGCONT)
+	down := map[string]bool{"2a": true}
+	f.readTo("aa", down)
+
+	keyboard.Type("b")
+	keyboard.Release(machine.KeyLeftAlt)
+	keyboard.Type("c")
+	f.readTo("ae", down)
+	if len(down) != 0 {
+		t.Errorf("after all keys are up the reader takes %v to be down", down)
+	}
+	f.wantNothing()
+}
+
+// readTo reads up to a code, and keeps account of the keys that are down. Each break must follow its make.
+func (f *file) readTo(last string, down map[string]bool) {
+	f.t.Helper()
+	f.SetReadDeadline(time.Now().Add(machine.Limit))
+	for b := make([]byte, 1); ; {
+		if _, err := f.Read(b); err != nil {
+			f.t.Fatal(err)
+		}
+		f.codes.add(b...)
+		code := f.codes.take()
+		if code == "" {
+			continue
+		}
+		if made := breakOf(f.t, code); made != "" {
+			if !down[made] {
+				f.t.Errorf("the break %s has no make before it", code)
+			}
+			delete(down, made)
+		} else {
+			down[code] = true
+		}
+		if code == last {
+			return
+		}
+	}
+}
+
+// breakOf is the make that a break of one byte belongs to, or nothing if it is no break.
+func breakOf(t testing.TB, code string) string {
+	b, err := hex.DecodeString(code)
+	if err != nil || len(b) != 1 {
+		t.Fatalf("code %q", code)
+	}
+	if b[0] < 0x80 {
+		return ""
+	}
+	return hex.EncodeToString([]byte{b[0] & 0x7f})
+}
+
+func TestKeyboardPluggedInGetsThePresentLEDs(t *testing.T) {
+	machine.Require(t)
+	machine.OpenConsole(t, 1)
+	startKbdd(t)
+	f := open(t, os.O_RDWR)
+	if _, err := f.Write([]byte{0xed, 0x04}); err != nil {
+		t.Fatal(err)
+	}
+	f.want("fa fa")
+	keyboard := machine.NewUinput(t, machine.UinputConfig{
+		Name: "late", LEDs: machine.NumLock | machine.CapsLock | machine.ScrollLock,
+	})
+	machine.WaitUntil(t, "Caps Lock is lit", func() bool { return keyboard.Shown() == machine.CapsLock })
+	f.close()
+	machine.WaitUntil(t, "it is the console's again", func() bool { return keyboard.Shown() == 0 })
+}

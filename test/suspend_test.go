@@ -1,0 +1,164 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"kbdd/test/machine"
+)
+
+// logind is as much of systemd-logind as kbdd asks for, on a bus of its own.
+type logind struct {
+	t          testing.TB
+	bus        *dbus.Conn
+	inhibitors chan inhibitor
+}
+
+// An inhibitor is a pipe that delays a suspend until its other end is closed.
+type inhibitor struct{ ours, theirs *os.File }
+
+// startLogind starts a system bus with logind on it; a kbdd that is started later finds it.
+func startLogind(t testing.TB) *logind {
+	t.Helper()
+	if _, err := exec.LookPath("dbus-daemon"); err != nil {
+		t.Fatalf("%v: run vmrun with -with dbus-daemon", err)
+	}
+	dir := t.TempDir()
+	address, config := "unix:path="+filepath.Join(dir, "bus"), filepath.Join(dir, "bus.conf")
+	text := fmt.Sprintf(`<busconfig><listen>%s</listen><auth>EXTERNAL</auth><policy context="default">`+
+		`<allow send_destination="*"/><allow eavesdrop="true"/><allow own="*"/></policy></busconfig>`, address)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// dbus-daemon looks up who it is.
+	err := os.MkdirAll("/etc", 0o755)
+	if err == nil {
+		err = os.WriteFile("/etc/passwd", []byte("root:x:0:0:root:/:/bin/sh\n"), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	daemon := exec.Command("dbus-daemon", "--nofork", "--config-file", config)
+	daemon.Stderr = os.Stderr
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		daemon.Process.Kill()
+		daemon.Wait()
+	})
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
+	l := &logind{t: t, inhibitors: make(chan inhibitor, 8)}
+	machine.WaitUntil(t, "the bus is there", func() bool {
+		var err error
+		l.bus, err = dbus.Connect(address)
+		return err == nil
+	})
+	t.Cleanup(func() { l.bus.Close() })
+	const path, name = "/org/freedesktop/login1", "org.freedesktop.login1"
+	if err := l.bus.Export(l, path, name+".Manager"); err != nil {
+		t.Fatal(err)
+	}
+	if reply, err := l.bus.RequestName(name, dbus.NameFlagDoNotQueue); err != nil || reply != dbus.RequestNameReplyPrimaryOwner {
+		t.Fatalf("the name of logind: %v, %v", reply, err)
+	}
+	return l
+}
+
+// Inhibit is logind's method.
+func (l *logind) Inhibit(what, _, _, mode string) (dbus.UnixFD, *dbus.Error) {
+	if what != "sleep" || mode != "delay" {
+		return 0, dbus.MakeFailedError(fmt.Errorf("inhibit %s, %s", what, mode))
+	}
+	ours, theirs, err := os.Pipe()
+	if err != nil {
+		return 0, dbus.MakeFailedError(err)
+	}
+	l.inhibitors <- inhibitor{ours, theirs}
+	return dbus.UnixFD(theirs.Fd()), nil
+}
+
+// inhibited waits until kbdd holds an inhibitor, and no one else does.
+func (l *logind) inhibited(kbdd *daemon) *os.File {
+	l.t.Helper()
+	var pipe inhibitor
+	select {
+	case pipe = <-l.inhibitors:
+	case <-time.After(machine.Limit):
+		l.t.Fatal("kbdd does not inhibit a suspend")
+	}
+	name, err := os.Readlink(fmt.Sprint("/proc/self/fd/", pipe.theirs.Fd()))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	machine.WaitUntil(l.t, "kbdd has the inhibitor", func() bool {
+		links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", kbdd.cmd.Process.Pid))
+		return slices.ContainsFunc(links, func(link string) bool {
+			target, err := os.Readlink(link)
+			return err == nil && target == name
+		})
+	})
+	pipe.theirs.Close()
+	return pipe.ours
+}
+
+// prepareForSleep tells everybody that a suspend begins, or is over.
+func (l *logind) prepareForSleep(begins bool) {
+	l.t.Helper()
+	if err := l.bus.Emit("/org/freedesktop/login1", "org.freedesktop.login1.Manager.PrepareForSleep", begins); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// freeze suspends the machine as far as to the freezing of all programs, and resumes at once.
+func freeze(t testing.TB) error {
+	t.Helper()
+	if err := os.WriteFile("/sys/power/pm_test", []byte("freezer"), 0); err != nil {
+		t.Fatal(err)
+	}
+	defer os.WriteFile("/sys/power/pm_test", []byte("none"), 0)
+	return os.WriteFile("/sys/power/state", []byte("freeze"), 0)
+}
+
+func TestMachineSuspendsWhileProgramsWait(t *testing.T) {
+	machine.Require(t)
+	tty, keyboard := machine.OpenConsole(t, 1), machine.PS2(t)
+	l := startLogind(t)
+	kbdd := startKbdd(t)
+	inhibitor := l.inhibited(kbdd)
+	inRead, inPoll := startReaderIn(t, "read"), startReaderIn(t, "poll")
+	keyboard.Type("a")
+	inRead.want("1e 9e")
+	inPoll.want("1e 9e")
+
+	l.prepareForSleep(true)
+	inhibitor.SetReadDeadline(time.Now().Add(machine.Limit))
+	if _, err := inhibitor.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
+		t.Fatalf("kbdd does not let go of the inhibitor: %v", err)
+	}
+	if err := freeze(t); err != nil {
+		t.Errorf("the machine does not suspend: %v", err)
+	}
+	l.prepareForSleep(false)
+	l.inhibited(kbdd) // the next one
+
+	keyboard.Type("b")
+	inRead.want("30 b0")
+	inPoll.want("30 b0")
+	wantScreen(t, tty, "")
+}
+
+func TestWithoutLogindKbddSaysWhatThatMeans(t *testing.T) {
+	machine.Require(t)
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent")
+	kbdd := startKbdd(t)
+	machine.WaitUntil(t, "kbdd tells of it", func() bool { return strings.Contains(kbdd.log.String(), "suspend") })
+}

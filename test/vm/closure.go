@@ -1,0 +1,49 @@
+package vm
+
+import (
+	"debug/elf"
+	"fmt"
+	"os/exec"
+	"strings"
+)
+
+// libraries gives the shared libraries that a program needs, the loader included; none for a static one or a script.
+func libraries(program string) ([]string, error) {
+	f, err := elf.Open(program)
+	if err != nil {
+		return nil, nil
+	}
+	defer f.Close()
+	dynamic := false
+	for _, p := range f.Progs {
+		dynamic = dynamic || p.Type == elf.PT_INTERP
+	}
+	if !dynamic {
+		return nil, nil
+	}
+	out, err := exec.Command("ldd", program).Output()
+	if err != nil {
+		return nil, fmt.Errorf("ldd %s: %w", program, err)
+	}
+	return parseLdd(program, string(out))
+}
+
+// parseLdd reads what ldd prints: "libc.so.6 => /lib/libc.so.6 (0x...)", "/lib64/ld-linux-x86-64.so.2 (0x...)" for the loader,
+// and "linux-vdso.so.1 (0x...)" for what the kernel brings.
+func parseLdd(program, out string) ([]string, error) {
+	var files []string
+	for line := range strings.Lines(out) {
+		name, place, found := strings.Cut(strings.TrimSpace(line), " => ")
+		if !found {
+			place = name
+		}
+		if strings.HasPrefix(place, "not found") {
+			return nil, fmt.Errorf("%s needs %s, which is not found", program, name)
+		}
+		file, _, _ := strings.Cut(place, " (")
+		if strings.HasPrefix(file, "/") {
+			files = append(files, file)
+		}
+	}
+	return files, nil
+}
