@@ -1,0 +1,59 @@
+# kbdd: raw keyboards for programs, in user space. "make help" lists what can be made.
+
+GO      ?= go
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+TOOL     = $(GO) tool -modfile=test/tools/go.mod
+
+# Static, so that the programs run in an initramfs with no libc. The event library is cgo: gcc links.
+STATIC   = -tags netgo,osusergo -ldflags '-linkmode external -extldflags -static -X main.version=$(VERSION)'
+
+# Packages whose tests touch the kernel, and so run in the QEMU machine.
+MACHINE  = ./cuse ./test ./test/machine
+VMRUN    = $(CURDIR)/bin/vmrun
+IN_MACHINE = -timeout 8m -file $(CURDIR)/bin/kbdd -file $(CURDIR)/bin/kbdctl
+# Debian's programs that the tests run there.
+PROGRAMS = -with dbus-daemon -with showkey -with kbd_mode -with setleds -with kbdrate -with dd -with hexdump -with timeout
+
+# For the tests that are named TestDirect: the controller gives the PS/2 keyboard's bytes as they are, in set 2.
+DIRECT   = -append i8042.direct
+
+.PHONY: all kbdd kbdctl vmrun check unit test soak demo vm clean help
+
+all: kbdd kbdctl ## build bin/kbdd and bin/kbdctl, both static
+
+kbdd kbdctl:
+	$(GO) build $(STATIC) -o bin/$@ ./cmd/$@
+
+vmrun:
+	CGO_ENABLED=0 $(GO) build -o bin/$@ ./test/$@
+
+check: ## vet, staticcheck, gofumpt and the unit tests
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+	@unformatted=$$($(TOOL) gofumpt -l cmd kbd cuse scancode test) && if [ -n "$$unformatted" ]; then \
+		echo "not formatted by gofumpt:"; echo "$$unformatted"; exit 1; fi
+	$(MAKE) --no-print-directory unit
+
+unit:
+	$(GO) test -race ./...
+
+test: check all vmrun ## all tests: the unit tests, and those in the QEMU machine
+	KBDD_VM_TESTS=1 VMRUN_FLAGS="$(IN_MACHINE) $(PROGRAMS)" $(GO) test -count=1 -p 1 $(STATIC) -exec $(VMRUN) $(MACHINE)
+	KBDD_VM_TESTS=1 VMRUN_FLAGS="$(IN_MACHINE) $(DIRECT)" $(GO) test -count=1 $(STATIC) -exec $(VMRUN) -run TestDirect ./test
+
+soak: all vmrun ## 10,000 random steps at three keyboards in the machine, about 20 minutes; SEED=n STEPS=n play them again
+	KBDD_VM_TESTS=1 KBDD_SOAK_SEED=$(or $(SEED),$(shell date +%s)) KBDD_SOAK_STEPS=$(or $(STEPS),10000) VMRUN_FLAGS="$(IN_MACHINE) -timeout 60m" \
+		$(GO) test -count=1 -timeout 60m -v $(STATIC) -exec $(VMRUN) -run TestSoak ./test
+
+demo: all vmrun ## watch it work, step by step, in the QEMU machine
+	$(GO) build $(STATIC) -o bin/demo ./test/demo
+	$(VMRUN) $(IN_MACHINE) bin/demo
+
+vm: all vmrun ## the QEMU machine, for you to type in
+	$(VMRUN) $(IN_MACHINE) -interactive
+
+clean: ## remove what was built
+	rm -rf bin
+
+help:
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
