@@ -51,7 +51,7 @@ func startKbdd(t testing.TB, args ...string) *daemon {
 	defer notify.Close()
 	d := &daemon{t: t, log: &syncBuffer{}, done: make(chan error, 1)}
 	d.cmd = exec.Command("kbdd", args...)
-	d.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket)
+	d.cmd.Env = append(os.Environ(), "GODEBUG=", "NOTIFY_SOCKET="+socket) // its scheduler is as it will be
 	d.cmd.Stderr = d.log
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
