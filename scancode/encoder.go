@@ -13,7 +13,8 @@ type Encoder struct {
 	set     Set
 	numLock bool
 	held    modifiers
-	sent    [256]how // of each key that is held: how its make was sent
+	sent    [256]how  // of each key that is held: how its make was sent
+	down    [4]uint64 // in bits, the keys of which sent tells something
 }
 
 // modifiers are the keys that other keys' bytes depend on.
@@ -61,6 +62,16 @@ func (e *Encoder) Down(key Key) bool {
 	return int(key) < len(e.sent) && e.sent[key] != 0
 }
 
+// note notes how the key's make was sent.
+func (e *Encoder) note(key Key, h how) {
+	e.sent[key] = h
+	if h != 0 {
+		e.down[key/64] |= 1 << (key % 64)
+	} else {
+		e.down[key/64] &^= 1 << (key % 64)
+	}
+}
+
 // Append appends to dst what the keyboard sends when the key is pressed or released: at most [MaxLen] bytes. It appends
 // nothing for a key without a code ([Set.Has]), the release of a key without a break ([Set.Breaks]) and the release
 // of a key that is not held. The press of a held key is a repeat, as with [Encoder.AppendRepeat].
@@ -73,9 +84,10 @@ func (e *Encoder) Append(dst []byte, key Key, pressed bool) []byte {
 	case c == 0 || !pressed && h == 0:
 		return dst
 	case c&(modifier|special|once) == 0: // as most keys are
-		e.sent[key] = made
-		if !pressed {
-			e.sent[key] = 0
+		if pressed {
+			e.note(key, made)
+		} else {
+			e.note(key, 0)
 		}
 		return e.set.appendCode(dst, c, !pressed)
 	case !pressed:
@@ -112,7 +124,7 @@ func (e *Encoder) appendMake(dst []byte, key Key, c code) []byte {
 		h = e.howSpecial(key)
 	}
 	if c&once == 0 {
-		e.sent[key] = h | made
+		e.note(key, h|made)
 	}
 	if h&asSysRq != 0 {
 		c = sysRq[e.set]
@@ -152,7 +164,7 @@ func (e *Encoder) howSpecial(key Key) (h how) {
 // only; when they changed since, each fake is taken back where the real Shift is not yet as software takes it to be.
 func (e *Encoder) appendBreak(dst []byte, key Key, c code) []byte {
 	h := e.sent[key]
-	e.sent[key] = 0
+	e.note(key, 0)
 	if c&modifier != 0 {
 		e.held &^= modifierOf(key)
 	}
