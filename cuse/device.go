@@ -46,6 +46,7 @@ type Device struct {
 	handles map[uint64]*Handle            // the open files, by fh; guarded by mu
 	lastFh  uint64                        // guarded by mu
 	waiting map[uint64]context.CancelFunc // opens and ioctls under way, by unique; guarded by mu
+	checks  []chan struct{}               // closed when Serve comes round; guarded by mu
 }
 
 // Create makes the device /dev/NAME; a NAME of the form dir/name makes the folder too. The node stands when Create
@@ -146,7 +147,13 @@ func (d *Device) Serve() error {
 	var err error
 	for err == nil {
 		var n int
-		if n, err = d.conn.Read(buf); err != nil {
+		n, err = d.conn.Read(buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) { // Check's
+			d.checked()
+			err = nil
+			continue
+		}
+		if err != nil {
 			break
 		}
 		err = d.dispatch(buf[:n])

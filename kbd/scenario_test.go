@@ -324,6 +324,7 @@ type fakeKeyboard struct {
 
 	stuck    error         // why it cannot be muted
 	settling chan struct{} // what Mute returns, if not nil
+	hangs    bool
 
 	mu      sync.Mutex
 	deliver func(code uint16, pressed bool) // nil while it is the console's; guarded by mu
@@ -345,6 +346,8 @@ func (k *fakeKeyboard) Muted() (bool, error) {
 	hearer, _ := k.state()
 	return hearer != nil && k.stuck == nil, k.stuck
 }
+
+func (k *fakeKeyboard) Stuck() bool { return k.hangs }
 
 func (k *fakeKeyboard) SetLEDs(leds uint8) {
 	k.mu.Lock()

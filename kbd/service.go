@@ -25,6 +25,8 @@ type Keyboard interface {
 	Describe() (name, node string)
 	// Muted tells whether it is muted at this moment, and if not, what failed at the last attempt.
 	Muted() (bool, error)
+	// Stuck tells that its thread has done nothing since the last call, though there was something to do.
+	Stuck() bool
 }
 
 // A Console is what the service needs of the virtual terminals, which are numbered from 1 up. vt.Console is one.
@@ -61,6 +63,7 @@ type Config struct {
 	Console  Console
 	Bypass   Bypass // nil: there is none; then only terminals can be switched, by Console.Activate
 	MakeNode NodeMaker
+	InUse    func()       // is called when a first file is opened; must not wait; nil: no one wants to know
 	Log      *slog.Logger // must not wait
 }
 

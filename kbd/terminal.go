@@ -17,13 +17,17 @@ func (f *File) frontLocked() bool {
 	return f.terminal == 0 || active == 0 || f.terminal == active
 }
 
-// viewLocked watches the terminals while a file is open, and not longer: a kbdd that nobody uses never wakes.
+// viewLocked watches the terminals while a file is open, and not longer: a kbdd that nobody uses never wakes. It tells
+// InUse of the first file.
 func (s *Service) viewLocked() {
 	open := slices.ContainsFunc(s.devicesLocked(), func(d *Device) bool { return len(d.files) > 0 })
 	switch {
 	case open && s.unview == nil:
 		var ctx context.Context
 		ctx, s.unview = context.WithCancel(context.Background())
+		if s.InUse != nil {
+			s.InUse()
+		}
 		go func() {
 			err := s.Console.Watch(ctx, s.switched)
 			if ctx.Err() != nil {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"slices"
 	"sync"
 
 	"kbdd/cuse"
@@ -49,6 +51,16 @@ func (n *nodes) waiters() (threads []uint32) {
 		threads = append(threads, dev.Waiters()...)
 	}
 	return threads
+}
+
+// check returns when all nodes are served: not, where one hangs.
+func (n *nodes) check() {
+	n.mu.Lock()
+	devices := slices.Clone(n.devices)
+	n.mu.Unlock()
+	for _, dev := range devices {
+		_ = dev.Check(context.Background()) // one that has ended hangs nobody
+	}
 }
 
 // close takes all nodes away.

@@ -25,8 +25,12 @@ func serve(path string, conf config, log *slog.Logger) error {
 
 	nodes := newNodes()
 	defer nodes.close()
-	service, err := newService(nodes, conf, log)
+	var service *kbd.Service
+	guard, err := watch(func() (bool, error) { nodes.check(); return service.Check() }, log)
 	if err != nil {
+		return err
+	}
+	if service, err = newService(nodes, conf, guard.begin, log); err != nil {
 		return err
 	}
 	watcher, err := watchKeyboards(service, conf.Keyboards, log)
@@ -46,7 +50,7 @@ func serve(path string, conf config, log *slog.Logger) error {
 	unwatched := make(chan error, 1)
 	background.Go(func() { unwatched <- watcher.Run(ctx) })
 	background.Go(func() {
-		if err := followSleep(ctx, log, nodes.waiters); ctx.Err() == nil {
+		if err := followSleep(ctx, log, nodes.waiters, guard.sleep); ctx.Err() == nil {
 			log.Info("a program that waits for a key keeps this machine from suspending: logind cannot be asked", "err", err)
 		}
 	})
@@ -56,6 +60,7 @@ func serve(path string, conf config, log *slog.Logger) error {
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 		log.Warn("systemd was not told that kbdd is ready", "err", err)
 	}
+	go guard.run(ctx) // not waited for: it may be what hangs
 	log.Info("ready", "device", "/dev/kbd0")
 	for running := true; running; {
 		select {
@@ -76,8 +81,8 @@ func serve(path string, conf config, log *slog.Logger) error {
 }
 
 // newService makes the service, and with it /dev/kbd0.
-func newService(nodes *nodes, conf config, log *slog.Logger) (*kbd.Service, error) {
-	parts := kbd.Config{Console: vt.New(), MakeNode: nodes.make, Log: log}
+func newService(nodes *nodes, conf config, inUse func(), log *slog.Logger) (*kbd.Service, error) {
+	parts := kbd.Config{Console: vt.New(), MakeNode: nodes.make, InUse: inUse, Log: log}
 	bypass, errBypass := input.NewBypass(log)
 	if errBypass == nil {
 		parts.Bypass = bypass

@@ -22,8 +22,9 @@ import (
 // stopEvery is how often it is looked for programs that have begun to wait since.
 const stopEvery = 20 * time.Millisecond
 
-// followSleep stops the programs that wait when logind is about to suspend, until ctx ends. waiters are their threads.
-func followSleep(ctx context.Context, log *slog.Logger, waiters func() []uint32) error {
+// followSleep stops the programs that wait when logind is about to suspend, until ctx ends. waiters are their threads;
+// sleeping is called before the machine suspends and after.
+func followSleep(ctx context.Context, log *slog.Logger, waiters func() []uint32, sleeping func(bool)) error {
 	bus, err := dbus.ConnectSystemBus(dbus.WithContext(ctx))
 	if err != nil {
 		return err
@@ -44,6 +45,7 @@ func followSleep(ctx context.Context, log *slog.Logger, waiters func() []uint32)
 
 	s := stopper{waiters: waiters, stopped: make(map[uint32]bool)}
 	defer s.resume()
+	defer sleeping(false)
 	var more <-chan time.Time
 	for {
 		select {
@@ -59,6 +61,7 @@ func followSleep(ctx context.Context, log *slog.Logger, waiters func() []uint32)
 			if dbus.Store(sig.Body, &begins) != nil {
 				continue
 			}
+			sleeping(begins)
 			if begins {
 				s.stop()
 				log.Info("machine is about to suspend; programs that wait for a key are stopped", "threads", len(s.stopped))

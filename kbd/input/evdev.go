@@ -107,6 +107,12 @@ func (n *evdevNode) Wait(d time.Duration) error {
 	return nil
 }
 
+func (n *evdevNode) Unread() bool {
+	fds := []unix.PollFd{{Fd: int32(n.fd), Events: unix.POLLIN}}
+	_, err := unix.Poll(fds, 0)
+	return err == nil && fds[0].Revents&unix.POLLIN != 0
+}
+
 func (n *evdevNode) Drain() (pressed bool, err error) {
 	var events [64]evdev.InputEvent
 	for {

@@ -55,6 +55,10 @@ type Keyboard struct {
 	revoked bool          // guarded by mu; giveBack has ended node's thread
 	failure error         // guarded by mu; what was logged of the last attempt to take the keyboard
 
+	// For Stuck.
+	turns   atomic.Uint64 // odd while run delivers, even while it waits in read(2)
+	stalled uint64        // turns at the last look, if there was something to do then; guarded by mu
+
 	// For giveBack, which waits for the keyboard to become neutral.
 	news       chan struct{} // has a token when there is reason to look again
 	watched    atomic.Bool   // giveBack looks at it
@@ -274,7 +278,9 @@ func (k *Keyboard) run(n node, deliver Deliver, hidden keySet, ended chan struct
 	}
 	var events [64]evdev.InputEvent // what evdev holds at most
 	for {
+		k.turns.Store(k.turns.Load()&^1 + 2)
 		count, err := n.Read(events[:])
+		k.turns.Add(1)
 		if err != nil {
 			s.releaseAll()
 			k.threadEnded(err)

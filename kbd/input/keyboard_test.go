@@ -102,6 +102,12 @@ func (n *fakeNode) Wait(d time.Duration) error {
 	return nil
 }
 
+func (n *fakeNode) Unread() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.queue) > 0
+}
+
 func (n *fakeNode) Drain() (pressed bool, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

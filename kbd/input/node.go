@@ -12,6 +12,8 @@ type node interface {
 	Pressed() (keySet, error)
 	// Wait waits until there are events to read, for d at most.
 	Wait(d time.Duration) error
+	// Unread tells if there are events to read.
+	Unread() bool
 	// Drain throws away what was not read yet, and tells if a key press was among it.
 	Drain() (pressed bool, err error)
 	// Grab keeps the events from everybody else. EBUSY: somebody else does so already.

@@ -1,0 +1,73 @@
+package cuse_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kbdd/cuse"
+	"kbdd/cuse/cusetest"
+)
+
+// hanging is a file whose Write waits, as no File may.
+type hanging struct {
+	*pipe
+	letGo chan struct{}
+}
+
+func (h *hanging) Write(p []byte) (int, error) {
+	<-h.letGo
+	return len(p), nil
+}
+
+func TestCheckReturnsOnlyWhileTheDeviceIsServed(t *testing.T) {
+	kernel, conn := cusetest.New(t)
+	letGo := make(chan struct{})
+	dev, err := cuse.New(conn, "pipe", func(_ context.Context, h *cuse.Handle) (cuse.File, error) {
+		return &hanging{&pipe{Handle: h}, letGo}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, dev)
+	for range 3 {
+		if err := dev.Check(t.Context()); err != nil {
+			t.Fatalf("Check of a device that is served: %v", err)
+		}
+	}
+	f, err := kernel.Open(unix.O_RDWR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := make(chan error, 1)
+	go func() {
+		_, err := f.Write([]byte("x"))
+		written <- err
+	}()
+	for {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		err := dev.Check(ctx)
+		cancel()
+		if errors.Is(err, context.DeadlineExceeded) {
+			break // the write has begun to hang
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(letGo)
+	if err := dev.Check(t.Context()); err != nil {
+		t.Errorf("Check of a device that is served again: %v", err)
+	}
+	if err := <-written; err != nil {
+		t.Error(err)
+	}
+	f.Close()
+	dev.Close()
+	if err := dev.Check(t.Context()); !errors.Is(err, cuse.ErrClosed) {
+		t.Errorf("Check of a closed device: %v", err)
+	}
+}
