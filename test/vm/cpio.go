@@ -30,6 +30,11 @@ const (
 // file starts a regular file: the content follows by copy, exactly size bytes of it.
 func (c *cpioWriter) file(name string, perm fs.FileMode, size int64, content io.Reader) {
 	c.header(name, cpioFile|uint32(perm.Perm()), size)
+	c.content(name, size, content)
+}
+
+// content writes the content of a file, behind its header.
+func (c *cpioWriter) content(name string, size int64, content io.Reader) {
 	if c.err != nil {
 		return
 	}
@@ -61,17 +66,33 @@ func (c *cpioWriter) close() error {
 	return c.err
 }
 
-// header writes an entry's header and name. The numbers are, in order: inode, mode, uid, gid, links, mtime, size, device
-// (2), special device (2), length of the name with its NUL, checksum.
+// cpioEntry is what stands in an entry's header.
+type cpioEntry struct {
+	name     string
+	mode     uint32
+	uid, gid int
+	mtime    int64
+	size     int64
+}
+
+// header writes the header of an entry of root's.
 func (c *cpioWriter) header(name string, mode uint32, size int64) {
-	name = clean(name)
+	c.entry(cpioEntry{name: name, mode: mode, size: size})
+}
+
+// entry writes an entry's header and name. The numbers are, in order: inode, mode, uid, gid, links, mtime, size, device
+// (2), special device (2), length of the name with its NUL, checksum.
+func (c *cpioWriter) entry(e cpioEntry) {
+	name := clean(e.name)
 	if parent := path.Dir(name); parent != "." {
 		c.dir(parent, 0o755)
 	}
 	c.inode++
 	var b strings.Builder
 	b.WriteString("070701")
-	for _, n := range []int64{int64(c.inode), int64(mode), 0, 0, 1, 0, size, 0, 0, 0, 0, int64(len(name) + 1), 0} {
+	for _, n := range []int64{
+		int64(c.inode), int64(e.mode), int64(e.uid), int64(e.gid), 1, e.mtime, e.size, 0, 0, 0, 0, int64(len(name) + 1), 0,
+	} {
 		fmt.Fprintf(&b, "%08x", n)
 	}
 	b.WriteString(name + "\x00")

@@ -26,6 +26,7 @@ var packages = map[string]string{
 	"loadkeys":           "kbd",
 	"openvt":             "kbd",
 	"hexdump":            "bsdextrautils",
+	"mmdebstrap":         "mmdebstrap",
 }
 
 // install sees to it that programs are there, by apt where it is the host's way.

@@ -21,9 +21,19 @@ type image struct {
 // buildImage writes the root file system of one run to f. It completes the job with the modules.
 func (m *Machine) buildImage(f *os.File, k *kernel, j job.Job) error {
 	im := image{newCPIO(f)}
+	root := ""
+	if m.root != "" {
+		root = debianRoot
+		if err := im.addDebian(m.root); err != nil {
+			return err
+		}
+		j.Root = debianRoot
+	} else if err := im.busybox(); err != nil {
+		return err
+	}
 	im.dir("tmp", 0o777)
 	im.dir("root", 0o700)
-	im.dir(j.Dir, 0o755)
+	im.dir(root+j.Dir, 0o755)
 	if err := im.add(m.Init, "/init"); err != nil {
 		return err
 	}
@@ -34,20 +44,17 @@ func (m *Machine) buildImage(f *os.File, k *kernel, j job.Job) error {
 		}
 		j.Modules = append(j.Modules, place)
 	}
-	if err := im.busybox(); err != nil {
-		return err
-	}
 	for _, name := range m.Programs {
 		path, err := lookPath(name)
 		if err != nil {
 			return err
 		}
-		if err := im.program(path, "/usr/bin/"+filepath.Base(name)); err != nil {
+		if err := im.program(path, root+"/usr/bin/"+filepath.Base(name)); err != nil {
 			return err
 		}
 	}
 	for _, file := range m.Files {
-		if err := im.program(file.Host, file.Guest); err != nil {
+		if err := im.program(file.Host, root+file.Guest); err != nil {
 			return err
 		}
 	}

@@ -139,12 +139,15 @@ func (m *Machine) arguments(accel string) []string {
 	default:
 		args = append(args, "-accel", "tcg,thread=multi", "-cpu", "max")
 	}
-	display := "none"
+	display, memory := "none", "512"
+	if m.Debian {
+		memory = "1536" // half of it can be files
+	}
 	if m.Person {
 		display = "curses"
 	}
 	args = append(args,
-		"-M", "pc", "-m", "512", "-smp", fmt.Sprintf("%d,sockets=%[1]d", cpus), "-nodefaults", "-no-user-config", "-no-reboot",
+		"-M", "pc", "-m", memory, "-smp", fmt.Sprintf("%d,sockets=%[1]d", cpus), "-nodefaults", "-no-user-config", "-no-reboot",
 		"-vga", "std", "-display", display, "-nic", "none",
 		"-append", strings.Join(slices.Concat(kernelArgs, m.KernelArgs), " "),
 		"-device", "virtio-serial-pci,id=vs",

@@ -28,6 +28,7 @@ type Machine struct {
 	Icount     bool     // the clock counts instructions: one CPU, and latencies without noise
 	KernelArgs []string // more words for the kernel's command line
 	QEMUArgs   []string // more arguments for QEMU
+	Debian     bool     // a whole Debian, in which the program is a service, instead of busybox
 	Screen     bool     // a text screen to look at, for seconds more of booting
 	Person     bool     // the terminal becomes the machine's screen and keyboard
 
@@ -40,6 +41,8 @@ type Machine struct {
 	Stdout, Stderr io.Writer                        // the program's output, as it comes
 	Console        io.Writer                        // the kernel's messages, or nil
 	Say            func(format string, args ...any) // tells the user what takes long
+
+	root string // the archive of the Debian, if it is one
 }
 
 // File is a file or folder to copy into the machine.
@@ -59,6 +62,12 @@ func (m *Machine) prepare() (*cache, *kernel, error) {
 	unlock, err := c.lock()
 	if err != nil {
 		return nil, nil, err
+	}
+	if m.Debian {
+		if m.root, err = debian(c); err != nil {
+			unlock()
+			return nil, nil, err
+		}
 	}
 	defer unlock()
 	programs := append([]string{"qemu-system-x86_64", "busybox", "xz"}, m.Programs...)

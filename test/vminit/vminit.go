@@ -3,7 +3,6 @@
 package vminit
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -29,21 +28,23 @@ func live() error {
 	if err := mountAll(); err != nil {
 		return err
 	}
-	text, err := os.ReadFile(job.Path)
+	j, err := readJob(job.Path)
 	if err != nil {
 		return err
-	}
-	var j job.Job
-	if err := json.Unmarshal(text, &j); err != nil {
-		return fmt.Errorf("%s: %w", job.Path, err)
 	}
 	for _, file := range j.Modules {
 		if err := loadModule(file); err != nil {
 			return err
 		}
+		if j.Root != "" && filepath.Base(file) == "virtio_console.ko" {
+			break // the others are for that system to load
+		}
 	}
 	if err := linkPorts(); err != nil {
 		return err
+	}
+	if j.Root != "" {
+		return bootRoot(j)
 	}
 	if err := countCtrlAltDel(); err != nil {
 		return err

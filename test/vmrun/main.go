@@ -37,6 +37,9 @@ func main() {
 	if os.Getpid() == 1 {
 		vminit.Main() // the machine's PID 1 is this very program
 	}
+	if os.Args[0] == job.Program {
+		vminit.Job() // what it has left to the system that it booted
+	}
 	os.Exit(run(os.Args[1:]))
 }
 
@@ -104,6 +107,7 @@ func parse(args []string) (*options, error) {
 	f.Func("with", "copy a `program` of this host and its libraries, fetched from Debian if it is not here", words(&m.Programs))
 	f.Func("env", "set `NAME=VALUE` for the program", words(&o.env))
 	f.StringVar(&m.Shots, "shots", "", "keep screenshots in this `folder`")
+	f.BoolVar(&m.Debian, "debian", false, "boot a whole Debian, with systemd, made by mmdebstrap; the program is a service there")
 	f.BoolVar(&m.Screen, "screen", false, "have a text screen for screenshots to show; takes seconds longer to boot")
 	f.BoolVar(&m.Person, "interactive", false, "give the machine to a person: this terminal is its screen and keyboard")
 	f.BoolVar(&o.fetch, "fetch", false, "only fetch QEMU and a kernel, if they are not here")

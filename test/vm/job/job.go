@@ -7,6 +7,12 @@ import "strconv"
 // Path is where PID 1 finds its Job, as JSON.
 const Path = "/job.json"
 
+// Program is where a whole system finds what runs the job, and SystemPath where that finds the Job.
+const (
+	Program    = "/usr/lib/vm/job"
+	SystemPath = "/usr/lib/vm/job.json"
+)
+
 // The machine's virtio-serial ports, by name. PID 1 makes /dev/virtio-ports/NAME for each of them.
 const (
 	Stdout  = "vm.out" // the program's standard output
@@ -38,6 +44,10 @@ type Job struct {
 
 	// Modules are the kernel modules to load first, in this order, by their path in the machine.
 	Modules []string
+
+	// Root is the folder of a whole system that the machine is to boot, with a PID 1 of its own, or empty. The job is run
+	// by Program then, which that system starts.
+	Root string
 
 	// Outputs are the files that go back to the host, by their absolute path, which is the same on both sides.
 	// Of a directory everything goes back that was written while the program ran.
