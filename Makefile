@@ -17,7 +17,7 @@ PROGRAMS = -with dbus-daemon -with showkey -with kbd_mode -with setleds -with kb
 # For the tests that are named TestDirect: the controller gives the PS/2 keyboard's bytes as they are, in set 2.
 DIRECT   = -append i8042.direct
 
-.PHONY: all kbdd kbdctl vmrun check unit test soak demo vm clean help
+.PHONY: all kbdd kbdctl vmrun check unit test soak deb rpm demo vm clean help
 
 all: kbdd kbdctl ## build bin/kbdd and bin/kbdctl, both static
 
@@ -45,6 +45,9 @@ soak: all vmrun ## 10,000 random steps at three keyboards in the machine, about 
 	KBDD_VM_TESTS=1 KBDD_SOAK_SEED=$(or $(SEED),$(shell date +%s)) KBDD_SOAK_STEPS=$(or $(STEPS),10000) VMRUN_FLAGS="$(IN_MACHINE) -timeout 60m" \
 		$(GO) test -count=1 -timeout 60m -v $(STATIC) -exec $(VMRUN) -run TestSoak ./test
 
+deb rpm: ## a package in bin, the same byte for byte from the same source
+	cmd/kbdd/package/build $@ bin
+
 demo: all vmrun ## watch it work, step by step, in the QEMU machine
 	$(GO) build $(STATIC) -o bin/demo ./test/demo
 	$(VMRUN) $(IN_MACHINE) bin/demo
@@ -56,4 +59,4 @@ clean: ## remove what was built
 	rm -rf bin
 
 help:
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z -]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12

@@ -30,7 +30,7 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run is the program: 0 for success, 1 for failure, 2 for a usage error.
+// run is the program: 0 for success, 1 for failure, 2 for a wrong command line or configuration.
 func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("kbdd", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -53,7 +53,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	conf, err := loadConfig(*path)
-	if err == nil && !*check {
+	if err != nil {
+		fmt.Fprintf(stderr, "kbdd: %v\n", err)
+		return 2
+	}
+	if !*check {
 		log := newLogWriter(stderr)
 		err = serve(*path, conf, slog.New(slog.NewTextHandler(log, nil)))
 		log.close()

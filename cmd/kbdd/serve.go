@@ -37,6 +37,10 @@ func serve(path string, conf config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	links := newLinks(log)
+	defer links.close()
+	watcher.Settled = func() { links.update(service.Status().Keyboards) }
+	watcher.Settled()
 	if looked, err := control.Start(control.Socket, service, log); err != nil {
 		log.Warn("kbdctl cannot ask this kbdd", "err", err)
 	} else {

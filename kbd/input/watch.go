@@ -24,6 +24,10 @@ type Watcher struct {
 	added   func(*Keyboard)
 	removed func(*Keyboard)
 
+	// Settled, if set before Run, is called when udev is done with an input device that has come or gone, or changed: the
+	// links to it in dir stand then, or are gone.
+	Settled func()
+
 	mu    sync.Mutex
 	rules Rules                // guarded by mu
 	known map[string]*Keyboard // by node; guarded by mu
@@ -37,8 +41,8 @@ func Watch(dir string, rules Rules, log *slog.Logger, added, removed func(*Keybo
 	if err != nil {
 		return nil, fmt.Errorf("uevents: %w", os.NewSyscallError("socket", err))
 	}
-	const fromKernel = 1 // the multicast group
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: fromKernel}); err != nil {
+	const fromKernel, fromUdev = 1, 2 // the multicast groups, of which root alone may send to the second
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: fromKernel | fromUdev}); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("uevents: %w", os.NewSyscallError("bind", err))
 	}
@@ -82,8 +86,10 @@ func (w *Watcher) Run(ctx context.Context) error {
 			w.scan()
 		case errRecv != nil:
 			return fmt.Errorf("uevents: %w", os.NewSyscallError("recvfrom", errRecv))
-		case from.(*unix.SockaddrNetlink).Pid == 0: // the kernel; other programs can send too
+		case from.(*unix.SockaddrNetlink).Pid == 0: // the kernel
 			w.take(buf[:n])
+		case w.Settled != nil && bytes.Contains(buf[:n], []byte("\x00SUBSYSTEM=input\x00")):
+			w.Settled()
 		}
 	}
 }
