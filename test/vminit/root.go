@@ -84,19 +84,12 @@ func furnish(j job.Job) error {
 
 // Job runs the job that PID 1 has left to a whole system. It does not return.
 func Job() {
-	if err := runJobIn(job.SystemPath); err != nil {
-		fmt.Fprintln(os.Stderr, "vminit:", err)
-		os.Exit(1)
+	j, err := readJob(job.SystemPath)
+	if err == nil {
+		err = runJob(j)
 	}
-	os.Exit(0)
-}
-
-func runJobIn(path string) error {
-	j, err := readJob(path)
-	if err != nil {
-		return err
-	}
-	return runJob(j)
+	fmt.Fprintln(os.Stderr, "vminit:", err)
+	os.Exit(1)
 }
 
 func readJob(path string) (j job.Job, err error) {
