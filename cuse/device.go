@@ -38,6 +38,8 @@ type Device struct {
 	sending sync.RWMutex
 	fd      int // conn's descriptor, or -1 when closed; guarded by sending
 
+	record *Record // what another server needs to go on; nil: nothing is kept; fixed while Serve runs
+
 	ctx    context.Context // ends with the device
 	cancel context.CancelFunc
 	calls  sync.WaitGroup // goroutines in OpenFunc, Ioctl and Close
@@ -86,6 +88,19 @@ func Create(name string, open OpenFunc) (*Device, error) {
 // New is Create over a descriptor that is open already, in non-blocking mode: of /dev/cuse, or of a kernel made for
 // tests (package cusetest). It owns conn from now on. It does not check that the node stands.
 func New(conn *os.File, name string, open OpenFunc) (*Device, error) {
+	d, err := newDevice(conn, name, open)
+	if err == nil {
+		err = d.handshake()
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// newDevice is a device of which the kernel has not been heard.
+func newDevice(conn *os.File, name string, open OpenFunc) (*Device, error) {
 	d := &Device{
 		name: name, open: open, conn: conn,
 		handles: make(map[uint64]*Handle), waiting: make(map[uint64]context.CancelFunc),
@@ -96,14 +111,7 @@ func New(conn *os.File, name string, open OpenFunc) (*Device, error) {
 	if err == nil {
 		err = raw.Control(func(fd uintptr) { d.fd = int(fd) })
 	}
-	if err == nil {
-		err = d.handshake()
-	}
-	if err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return d, nil
+	return d, err
 }
 
 // Name is the device's name below /dev.
@@ -143,7 +151,7 @@ func (d *Device) handshake() error {
 // returns why. All open files are closed when it returns; the device is to be closed still.
 func (d *Device) Serve() error {
 	// One buffer, and one reader: with two, an INTERRUPT could overtake the request that it is about.
-	buf := make([]byte, max(minReadBuffer, writeInSize+maxTransfer))
+	buf := d.inbox()
 	var err error
 	for err == nil {
 		var n int
@@ -157,6 +165,7 @@ func (d *Device) Serve() error {
 			break
 		}
 		err = d.dispatch(buf[:n])
+		d.seenThrough(buf)
 	}
 	d.drop()
 	switch {

@@ -51,6 +51,12 @@
 //
 // A machine cannot be suspended while clients wait; see [Device.Waiters].
 //
+// # Changing servers
+//
+// A client of a server that ends gets ECONNABORTED, and has to open the device again. It need not be so: [Device.Keep] has a
+// device noted in memory that outlives the server, and [Resume] goes on with it in the next, after a restart, a crash or a
+// kill -9 alike. What was waiting waits on. New requests wait in the kernel meanwhile.
+//
 // # Errors
 //
 // A [syscall.Errno] anywhere in the chain of an error is what the client gets, [context.Canceled] is EINTR, and

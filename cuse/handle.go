@@ -2,6 +2,7 @@ package cuse
 
 import (
 	"context"
+	"encoding"
 	"io"
 	"maps"
 	"slices"
@@ -31,11 +32,18 @@ type Handle struct {
 	// nor does O_CLOEXEC; 64-bit kernels add their O_LARGEFILE, 0x8000.
 	Flags int
 
-	dev  *Device
-	fh   uint64
-	file File // set before the client knows of the file
+	dev     *Device
+	fh      uint64
+	resumed bool                    // another server opened it; fixed
+	file    File                    // set before the client knows of the file
+	keeper  encoding.BinaryAppender // file, if it can be kept; guarded by mu
 
 	mu       sync.Mutex
+	slot     *slot        // where the file is noted, or nil; guarded by mu
+	state    fileState    // guarded by mu
+	status   int32        // with which the open is refused; guarded by mu
+	unique   uint64       // of the request that state is about; guarded by mu
+	calls    []uint64     // ioctls under way; guarded by mu
 	parked   []parkedRead // reads that wait, oldest first; guarded by mu
 	answer   []byte       // where answers to reads are made, header first; guarded by mu
 	refused  []byte       // what Read gave and the kernel did not take: the next read has it first; guarded by mu
@@ -47,28 +55,79 @@ type Handle struct {
 
 // startOpen answers an open(2), in a goroutine of its own.
 func (d *Device) startOpen(in *fuse.OpenIn) {
-	unique := in.Unique
-	h := &Handle{UID: in.Uid, GID: in.Gid, PID: in.Pid, Flags: int(in.Flags), dev: d}
-	d.start(unique, func(ctx context.Context) {
-		file, err := d.open(ctx, h)
-		if err != nil {
-			d.reply(unique, err)
+	h := &Handle{UID: in.Uid, GID: in.Gid, PID: in.Pid, Flags: int(in.Flags), dev: d, unique: in.Unique}
+	if d.record != nil {
+		var err error
+		if h.slot, err = d.record.take(); err != nil {
+			d.reply(in.Unique, err)
 			return
 		}
-		// The client's first read may come before the reply's write returns.
-		h.file = file
-		d.mu.Lock()
-		d.lastFh++
-		h.fh = d.lastFh
-		d.handles[h.fh] = h
-		d.mu.Unlock()
+	}
+	d.mu.Lock()
+	d.lastFh++
+	h.fh = d.lastFh
+	d.mu.Unlock()
+	h.note(opening)
+	d.finishOpen(h)
+}
+
+// finishOpen makes the file, and tells the client who waits for it.
+func (d *Device) finishOpen(h *Handle) {
+	d.start(h.unique, func(ctx context.Context) {
+		file, err := d.open(ctx, h)
+		if err != nil {
+			h.refuse(err)
+			return
+		}
+		d.install(h, file)
 		out := fuse.OpenOut{Fh: h.fh}
-		if err := d.replyWith(unique, bytesOf(&out)); err != nil {
+		if err := d.replyWith(h.unique, bytesOf(&out)); err != nil && !h.resumed {
 			// The kernel does not know the file, so no RELEASE will come.
 			d.forget(h.fh)
 			file.Close()
+			h.gone()
+			return
 		}
+		h.note(open)
 	})
+}
+
+// install lets requests find the file.
+func (d *Device) install(h *Handle, file File) {
+	h.mu.Lock()
+	h.file, h.keeper = file, keeperOf(file)
+	h.mu.Unlock()
+	d.mu.Lock()
+	d.handles[h.fh] = h
+	d.mu.Unlock()
+}
+
+// note notes how far the file is.
+func (h *Handle) note(state fileState) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.state = state
+	h.noteLocked()
+}
+
+// refuse answers the open with an error.
+func (h *Handle) refuse(err error) {
+	h.mu.Lock()
+	h.state, h.status = refused, status(err)
+	h.noteLocked()
+	h.mu.Unlock()
+	h.dev.reply(h.unique, err)
+	h.gone()
+}
+
+// gone has nothing kept of the file any more: the kernel does not know it.
+func (h *Handle) gone() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.slot != nil {
+		h.slot.free()
+		h.slot = nil
+	}
 }
 
 // start runs a call that may wait, under a context that an INTERRUPT ends.
@@ -159,9 +218,14 @@ func (h *Handle) write(unique uint64, p []byte) {
 func (d *Device) startRelease(h *Handle, unique uint64) {
 	d.forget(h.fh)
 	h.shut()
+	h.mu.Lock()
+	h.state, h.unique = closing, unique
+	h.noteLocked()
+	h.mu.Unlock()
 	d.calls.Go(func() {
 		h.file.Close()
 		d.reply(unique, nil)
+		h.gone()
 	})
 }
 

@@ -2,6 +2,7 @@ package cuse
 
 import (
 	"context"
+	"slices"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -56,7 +57,12 @@ func (d *Device) startIoctl(h *Handle, in *fuse.IoctlIn, payload []byte) {
 		Compat: in.Flags&fuse.IOCTL_COMPAT != 0,
 	}
 	unique := in.Unique
+	if !h.beginCall(unique) {
+		d.reply(unique, unix.EAGAIN)
+		return
+	}
 	d.start(unique, func(ctx context.Context) {
+		defer h.endCall(unique)
 		result, err := f.Ioctl(ctx, c)
 		if err != nil {
 			d.reply(unique, err)
@@ -65,6 +71,25 @@ func (d *Device) startIoctl(h *Handle, in *fuse.IoctlIn, payload []byte) {
 		out := fuse.IoctlOut{Result: int32(result)}
 		d.replyWith(unique, append(bytesOf(&out), c.Out...))
 	})
+}
+
+// beginCall notes that an ioctl is under way. It is false where too many are.
+func (h *Handle) beginCall(unique uint64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.calls) == maxCalls {
+		return false
+	}
+	h.calls = append(h.calls, unique)
+	h.noteLocked()
+	return true
+}
+
+func (h *Handle) endCall(unique uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.calls = slices.DeleteFunc(h.calls, func(u uint64) bool { return u == unique })
+	h.noteLocked()
 }
 
 // replyRetry asks for the call again with inSize bytes of the caller's memory, and room for outSize.

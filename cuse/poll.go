@@ -28,6 +28,7 @@ func (h *Handle) poll(in *pollIn) {
 		}
 		// Several may poll one file, each for something else.
 		h.armed, h.pollKh, h.pollMask = true, in.Kh, h.pollMask|in.Events
+		h.noteLocked()
 	}
 	out := pollOut{Revents: h.eventsLocked()}
 	h.dev.replyWith(in.Header.Unique, bytesOf(&out))

@@ -28,16 +28,18 @@ func (h *Handle) read(in *fuse.ReadIn) {
 	defer h.mu.Unlock()
 	// While others wait there is nothing to read.
 	if len(h.parked) == 0 && h.answerLocked(r) {
+		h.noteLocked()
 		return
 	}
 	switch {
 	case in.Offset > 0:
 		// The middle of one big read(2): what it has so far is its answer.
 		h.dev.reply(r.unique, nil)
-	case in.Flags&unix.O_NONBLOCK != 0:
+	case in.Flags&unix.O_NONBLOCK != 0, len(h.parked) == maxParked:
 		h.dev.reply(r.unique, unix.EAGAIN)
 	default:
 		h.parked = append(h.parked, r)
+		h.noteLocked()
 	}
 }
 
@@ -48,8 +50,10 @@ func (h *Handle) read(in *fuse.ReadIn) {
 func (h *Handle) Wake() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.noteLocked()
 	for len(h.parked) > 0 && h.answerLocked(h.parked[0]) {
 		h.parked = slices.Delete(h.parked, 0, 1)
+		h.noteLocked()
 	}
 	h.notifyLocked()
 }
@@ -104,6 +108,7 @@ func (h *Handle) interrupt(unique uint64) bool {
 		return false
 	}
 	h.parked = slices.Delete(h.parked, i, i+1)
+	h.noteLocked()
 	h.dev.reply(unique, unix.EINTR)
 	return true
 }

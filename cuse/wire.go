@@ -75,7 +75,40 @@ type (
 	}
 )
 
+// The parts of a [Record].
+type (
+	recordHead struct {
+		_               structs.HostLayout
+		Magic           [8]byte
+		Version, Tries  uint32
+		Done            uint64
+		LabelLen, Spare uint32
+		Label           [maxLabel]byte
+		Valid           [maxSlots]uint32 // see slot.valid
+	}
+	fileRecord struct {
+		_                    structs.HostLayout
+		State                uint32
+		Status               int32
+		Unique, Fh           uint64
+		UID, GID, PID, Flags uint32
+		PollKh               uint64
+		Parked, Calls        uint32
+		Refused, File        uint32
+		Armed                bool
+	}
+	parkedRecord struct {
+		_            structs.HostLayout
+		Unique       uint64
+		Size, Thread uint32
+	}
+)
+
 const (
+	recordHeadSize   = int(unsafe.Sizeof(recordHead{}))
+	fileRecordSize   = int(unsafe.Sizeof(fileRecord{}))
+	parkedRecordSize = int(unsafe.Sizeof(parkedRecord{}))
+
 	inHeaderSize  = int(unsafe.Sizeof(fuse.InHeader{}))
 	outHeaderSize = int(unsafe.Sizeof(fuse.OutHeader{}))
 	writeInSize   = int(unsafe.Sizeof(fuse.WriteIn{}))

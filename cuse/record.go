@@ -1,0 +1,259 @@
+package cuse
+
+import (
+	"encoding"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Record is memory in which a [Device] notes all that another process needs to go on with its open files: see
+// [Device.Keep] and [Resume]. Whoever keeps the memory (a memfd, say) and a descriptor of /dev/cuse beyond the end of the
+// server keeps the device: its clients wait, and notice nothing.
+//
+//	head   the device's label; the last request that was seen through
+//	inbox  the request that was read last
+//	slots  one for each open file, in two copies, of which one is valid: the file, and who waits on it
+//
+// What is noted is right at every moment, so a server may die at any. A request is noted, as the inbox or in a slot,
+// until it is answered, and bytes are, until a read has them.
+//
+// A file whose [File] is an [encoding.BinaryAppender] is kept; others are dead after a change of servers.
+type Record struct {
+	head  *recordHead
+	inbox []byte
+	slots []byte
+
+	mu   sync.Mutex
+	used []bool // guarded by mu
+}
+
+const (
+	recordVersion = 1 // of the layout
+	maxSlots      = 8192
+	halfSize      = 16 << 10
+	slotSize      = 2 * halfSize
+	pageSize      = 4096
+	headSize      = (recordHeadSize + pageSize - 1) / pageSize * pageSize
+	inboxSize     = (writeInSize + maxTransfer + pageSize - 1) / pageSize * pageSize
+
+	maxLabel = 1024
+	// maxTries is how many servers in a row may end with a record before they have read one request.
+	maxTries = 3
+)
+
+// Bounds of what waits on one file, so that it can be noted.
+const (
+	maxParked = 256
+	maxCalls  = 64
+)
+
+// RecordSize is how much memory a record needs for so many open files, 8192 at most, in bytes. Most of it is never
+// touched: a file takes 2 pages of it.
+func RecordSize(files int) int { return headSize + inboxSize + min(files, maxSlots)*slotSize }
+
+var recordMagic = [8]byte{'c', 'u', 's', 'e', 'f', 'i', 'l', 'e'}
+
+// NewRecord makes a record of memory that is all zero, for a device that is known by label to whoever resumes it. When as
+// many files are open as it has room for, the next open(2) is ENFILE.
+func NewRecord(mem []byte, label string) (*Record, error) {
+	if len(mem) < RecordSize(1) || len(label) > maxLabel {
+		return nil, fmt.Errorf("cuse: a record has %d bytes at least and a label of %d at most", RecordSize(1), maxLabel)
+	}
+	r := mapRecord(mem)
+	r.head.Version = recordVersion
+	r.head.LabelLen = uint32(copy(r.head.Label[:], label))
+	r.head.Magic = recordMagic
+	return r, nil
+}
+
+// OpenRecord finds the record that another server left in mem. It is an error where that is of another version, or has
+// been the end of several servers in a row: then the device is to be closed, and a new one made.
+func OpenRecord(mem []byte) (*Record, error) {
+	if len(mem) < RecordSize(1) {
+		return nil, errors.New("cuse: too little memory for a record")
+	}
+	r := mapRecord(mem)
+	switch {
+	case r.head.Magic != recordMagic || r.head.Version != recordVersion || r.head.LabelLen > maxLabel:
+		return nil, errors.New("cuse: no record of this version")
+	case r.head.Tries >= maxTries:
+		return nil, fmt.Errorf("cuse: %d servers in a row ended with this record", r.head.Tries)
+	}
+	r.head.Tries++
+	return r, nil
+}
+
+func mapRecord(mem []byte) *Record {
+	return &Record{
+		head:  view[recordHead](mem),
+		inbox: mem[headSize : headSize+inboxSize],
+		slots: mem[headSize+inboxSize:],
+		used:  make([]bool, min((len(mem)-headSize-inboxSize)/slotSize, maxSlots)),
+	}
+}
+
+// Label is what the record was made with.
+func (r *Record) Label() string { return string(r.head.Label[:r.head.LabelLen]) }
+
+// seenThrough notes that the request in the inbox is answered, or noted elsewhere.
+func (r *Record) seenThrough(unique uint64) {
+	r.head.Tries = 0
+	atomic.StoreUint64(&r.head.Done, unique)
+}
+
+// unseen is the message in the inbox if its server died over it, or nil.
+func (r *Record) unseen() []byte {
+	n := view[uint32](r.inbox)
+	header := view[struct {
+		Length, Opcode uint32
+		Unique         uint64
+	}](r.inbox)
+	if int(*n) < inHeaderSize || int(*n) > len(r.inbox) || header.Unique == r.head.Done {
+		return nil
+	}
+	return r.inbox[:*n]
+}
+
+// A slot is the place of one open file.
+type slot struct {
+	record *Record
+	number int
+	mem    []byte
+}
+
+// take finds a free slot.
+func (r *Record) take() (*slot, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, used := range r.used {
+		if !used {
+			r.used[i] = true
+			return r.slot(i), nil
+		}
+	}
+	return nil, unix.ENFILE
+}
+
+func (r *Record) slot(i int) *slot {
+	return &slot{record: r, number: i, mem: r.slots[i*slotSize : (i+1)*slotSize : (i+1)*slotSize]}
+}
+
+// taken are the slots that another server left in use.
+func (r *Record) taken() (slots []*slot) {
+	for i := range r.used {
+		if s := r.slot(i); *s.valid() != 0 {
+			r.used[i] = true
+			slots = append(slots, s)
+		}
+	}
+	return slots
+}
+
+// valid tells which half holds: 1 or 2, or 0 for a slot that is free.
+func (s *slot) valid() *uint32 { return &s.record.head.Valid[s.number] }
+
+func (s *slot) half(n uint32) []byte {
+	start := (int(n) - 1) * halfSize
+	return s.mem[start : start+halfSize : start+halfSize]
+}
+
+func (s *slot) free() {
+	atomic.StoreUint32(s.valid(), 0)
+	s.record.mu.Lock()
+	defer s.record.mu.Unlock()
+	s.record.used[s.number] = false
+}
+
+// State is how far a file is.
+type fileState uint32
+
+const (
+	opening fileState = iota + 1 // Unique is its open(2), which is not answered
+	refused                      // likewise, and the answer is an error, Status
+	open                         // Unique was its open(2)
+	closing                      // Unique is its RELEASE, which is not answered
+	lost                         // open, but there was no room for what it is
+)
+
+// noteLocked brings the record up to date about the file.
+func (h *Handle) noteLocked() {
+	if h.slot == nil {
+		return
+	}
+	next := 3 - max(*h.slot.valid(), 1)
+	half := h.slot.half(next)
+	rest := half[fileRecordSize:]
+	for _, r := range h.parked {
+		*view[parkedRecord](rest) = parkedRecord{Unique: r.unique, Size: uint32(r.size), Thread: r.thread}
+		rest = rest[parkedRecordSize:]
+	}
+	for _, unique := range h.calls {
+		*view[uint64](rest) = unique
+		rest = rest[8:]
+	}
+	state := h.state
+	if len(h.refused) > len(rest) {
+		state = lost
+	}
+	rest = rest[copy(rest, h.refused):]
+	var text []byte
+	if h.keeper != nil {
+		text, _ = h.keeper.AppendBinary(rest[:0:len(rest)])
+		if len(text) > len(rest) {
+			state = lost
+		}
+	}
+	*view[fileRecord](half) = fileRecord{
+		State: uint32(state), Status: h.status, Unique: h.unique, Fh: h.fh,
+		UID: h.UID, GID: h.GID, PID: h.PID, Flags: uint32(h.Flags),
+		PollKh: h.pollKh, Armed: h.armed,
+		Parked: uint32(len(h.parked)), Calls: uint32(len(h.calls)), Refused: uint32(len(h.refused)), File: uint32(len(text)),
+	}
+	atomic.StoreUint32(h.slot.valid(), next)
+}
+
+// read takes from the slot what noteLocked put there. It returns the bytes of the File.
+func (s *slot) read(h *Handle) ([]byte, error) {
+	n := *s.valid()
+	if n > 2 {
+		return nil, errBadSlot
+	}
+	half := s.half(n)
+	in := *view[fileRecord](half)
+	rest := half[fileRecordSize:]
+	if in.Parked > maxParked || in.Calls > maxCalls || in.State == 0 || in.State > uint32(lost) {
+		return nil, errBadSlot
+	}
+	h.UID, h.GID, h.PID, h.Flags = in.UID, in.GID, in.PID, int(in.Flags)
+	h.slot, h.state, h.status, h.unique, h.fh = s, fileState(in.State), in.Status, in.Unique, in.Fh
+	h.pollKh, h.armed = in.PollKh, in.Armed
+	for range in.Parked {
+		r := view[parkedRecord](rest)
+		h.parked = append(h.parked, parkedRead{unique: r.Unique, size: int(r.Size), thread: r.Thread})
+		rest = rest[parkedRecordSize:]
+	}
+	for range in.Calls {
+		h.calls = append(h.calls, *view[uint64](rest))
+		rest = rest[8:]
+	}
+	if h.state == lost {
+		return nil, nil
+	}
+	if uint64(in.Refused)+uint64(in.File) > uint64(len(rest)) {
+		return nil, errBadSlot
+	}
+	h.refused = append([]byte(nil), rest[:in.Refused]...)
+	return rest[in.Refused:][:in.File], nil
+}
+
+var errBadSlot = errors.New("cuse: a slot of the record makes no sense")
+
+// keeperOf is the file's own part in keeping it, or nil.
+func keeperOf(f File) encoding.BinaryAppender {
+	keeper, _ := f.(encoding.BinaryAppender)
+	return keeper
+}
