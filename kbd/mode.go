@@ -76,7 +76,7 @@ func (f *File) listenLocked() (changing []<-chan struct{}) {
 // countLocked brings the device up to date about whether the file listens. One that listens no more has its keys
 // released.
 func (f *File) countLocked() {
-	listens := f.reads && !f.closed && !f.revoked && f.mode != kXlate && f.mode != kUnicode && f.frontLocked()
+	listens := f.reads && !f.closed && !f.revoked && !f.device.service.ended && f.mode != kXlate && f.mode != kUnicode && f.frontLocked()
 	switch {
 	case listens == f.listens:
 	case listens:

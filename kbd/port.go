@@ -34,7 +34,7 @@ func (s *Service) Add(k Keyboard) error {
 	p, isNew := s.portFor(k)
 	var err error
 	if isNew {
-		if err = s.MakeNode(p.device.name, p.device.Open); err != nil {
+		if err = s.MakeNode(p.device.node()); err != nil {
 			err = fmt.Errorf("/dev/%s for %s: %w", p.device.name, k.ID(), err)
 		}
 	}
@@ -64,11 +64,16 @@ func (s *Service) portFor(k Keyboard) (p *port, isNew bool) {
 			}
 		}
 	}
-	p = &port{id: k.ID()}
+	return s.newPortLocked(k.ID()), true
+}
+
+// newPortLocked makes the port of the next number.
+func (s *Service) newPortLocked(id string) *port {
+	p := &port{id: id}
 	p.deliver = func(code uint16, pressed bool) { s.key(p, scancode.Key(code), pressed) }
 	p.device = &Device{service: s, name: fmt.Sprint("kbd", len(s.ports)+1), own: p}
 	s.ports = append(s.ports[:len(s.ports):len(s.ports)], p)
-	return p, true
+	return p
 }
 
 // Remove tells that a keyboard was unplugged. Its keys have been released by then.

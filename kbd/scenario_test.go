@@ -36,6 +36,7 @@ import (
 //	revoke kbd0       takes the device from those who have it open
 //	vt 2              terminal 2 gets the screen; with unseen, so far unnoticed
 //	wait 500ms
+//	restart           kbdd ends in order and another goes on; die: the first is killed. All keyboards are to be plugged in anew
 //
 //	f: 1E 9E          what f reads; nothing; an error's name
 //	console: A+A A-A  what the console heard: keyboard A, key A down and up
@@ -69,7 +70,8 @@ func TestScenarios(t *testing.T) {
 type scene struct {
 	t         *testing.T
 	service   *Service
-	nodes     map[string]cuse.OpenFunc
+	config    Config
+	nodes     map[string]bool
 	keyboards map[string]*fakeKeyboard
 	files     map[string]*File
 	console   *fakeConsole
@@ -79,19 +81,19 @@ type scene struct {
 
 func newScene(t *testing.T, name string) *scene {
 	s := &scene{
-		t: t, nodes: make(map[string]cuse.OpenFunc), keyboards: make(map[string]*fakeKeyboard),
+		t: t, nodes: make(map[string]bool), keyboards: make(map[string]*fakeKeyboard),
 		files: make(map[string]*File), console: &fakeConsole{active: 1, of: make(map[uint32]int)},
 	}
-	config := Config{
+	s.config = Config{
 		Console: s.console, Bypass: &s.bypass, Log: slog.New(slog.DiscardHandler),
-		MakeNode: func(name string, open cuse.OpenFunc) error { s.nodes[name] = open; return nil },
+		MakeNode: func(n Node) error { s.nodes[n.Name] = true; return nil },
 	}
 	settings := DefaultSettings
 	if strings.Contains(name, "with few files") {
 		settings.Limits = Limits{Files: 3, FilesPerUser: 2}
 	}
 	if strings.Contains(name, "without a bypass") {
-		config.Bypass = nil
+		s.config.Bypass = nil
 	}
 	if strings.Contains(name, "within a second") {
 		settings.StallTimeout = time.Second
@@ -100,10 +102,48 @@ func newScene(t *testing.T, name string) *scene {
 		settings.Chords = Chords{}
 	}
 	var err error
-	if s.service, err = New(config, settings); err != nil {
+	if s.service, err = New(s.config, settings); err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// restart has another service go on with the files of the first.
+func (s *scene) restart() (err error) {
+	kept := make(map[string]map[string][]byte) // by device and file
+	for _, d := range s.service.devicesLocked() {
+		kept[d.name] = make(map[string][]byte)
+	}
+	for name, f := range s.files {
+		if !f.closed {
+			kept[f.device.name][name], _ = f.AppendBinary(nil)
+		}
+	}
+	for _, f := range s.files {
+		_ = f.Close() // only so that the old service does nothing any more
+	}
+	synctest.Wait()
+	next := s.config
+	for _, p := range s.service.ports {
+		next.Keyboards = append(next.Keyboards, p.id)
+	}
+	next.MakeNode = func(n Node) error {
+		for name, state := range kept[n.Name] {
+			old := s.files[name]
+			h := &cuse.Handle{UID: old.opener.UID, PID: old.opener.PID, Flags: unix.O_RDONLY}
+			if !old.reads {
+				h.Flags = unix.O_WRONLY
+			}
+			f, err := n.Restore(h, state)
+			if err != nil {
+				return err
+			}
+			s.files[name] = f.(*File)
+		}
+		return nil
+	}
+	s.service, err = New(next, s.service.settings)
+	return err
 }
 
 func (s *scene) play(body string) {
@@ -186,6 +226,11 @@ func (s *scene) try(verb string, args []string) error {
 			break
 		}
 		s.console.activate(number(s.t, args[0]))
+	case "restart":
+		s.service.HandOver()
+		return s.restart()
+	case "die":
+		return s.restart()
 	case "wait":
 		d, err := time.ParseDuration(args[0])
 		time.Sleep(d)
@@ -219,7 +264,7 @@ func (s *scene) open(args []string) error {
 			device = p.device
 		}
 	}
-	if s.nodes[args[1]] == nil {
+	if !s.nodes[args[1]] {
 		return unix.ENOENT
 	}
 	f, err := device.open(context.Background(), opener, flags, func() {})

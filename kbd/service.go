@@ -55,8 +55,16 @@ type Bypass interface {
 	Key(code uint16, pressed bool)
 }
 
-// A NodeMaker makes /dev/NAME, whose opens are answered by open.
-type NodeMaker func(name string, open cuse.OpenFunc) error
+// A Node is a device node that a service wants.
+type Node struct {
+	Name     string           // below /dev
+	Keyboard string           // the ID of its keyboard; "" for kbd0, which is of all of them
+	Open     cuse.OpenFunc    // opens it
+	Restore  cuse.RestoreFunc // goes on with a file that an earlier service had open
+}
+
+// A NodeMaker makes a node, or goes on with the one of that name that an earlier service left.
+type NodeMaker func(Node) error
 
 // Config is what a service is made of.
 type Config struct {
@@ -65,6 +73,10 @@ type Config struct {
 	MakeNode NodeMaker
 	InUse    func()       // is called when a first file is opened; must not wait; nil: no one wants to know
 	Log      *slog.Logger // must not wait
+
+	// Keyboards are the IDs of the keyboards that an earlier service had as kbd1, kbd2 and so on, whose nodes are still
+	// there. They keep their numbers.
+	Keyboards []string
 }
 
 // Settings are what the administrator decides; they can be changed while the service runs.
@@ -111,16 +123,26 @@ type Service struct {
 	active   int                // the terminal that has the screen; 0: unknown, or none; guarded by mu
 	unview   context.CancelFunc // ends the watch over the terminals; nil while nothing is open; guarded by mu
 	blind    bool               // that watch has failed: no one knows who has the screen; guarded by mu
+	ended    bool               // no file listens any more; guarded by mu
 }
 
-// New is a service with no keyboard yet. It makes kbd0.
+// New is a service with no keyboard yet. It makes kbd0, and goes on with what an earlier service left.
 func New(c Config, settings Settings) (*Service, error) {
 	s := &Service{Config: c, counts: newCounts()}
 	s.Set(settings)
 	s.kbd0 = &Device{service: s, name: "kbd0"}
-	if err := s.MakeNode(s.kbd0.name, s.kbd0.Open); err != nil {
+	if err := s.MakeNode(s.kbd0.node()); err != nil {
 		return nil, err
 	}
+	for _, id := range c.Keyboards {
+		s.mu.Lock()
+		p := s.newPortLocked(id)
+		s.mu.Unlock()
+		if err := s.MakeNode(p.device.node()); err != nil {
+			s.Log.Error("device is gone", "device", p.device.name, "err", err)
+		}
+	}
+	s.takeUp()
 	return s, nil
 }
 
@@ -208,7 +230,8 @@ func (s *Service) light() {
 	}
 }
 
-// Close gives all keyboards back to the console and waits until it has them.
+// Close takes the devices from all who have them open, and gives all keyboards back to the console. It returns when the
+// console has them.
 func (s *Service) Close() {
 	s.mu.Lock()
 	for _, d := range s.devicesLocked() {
@@ -216,8 +239,23 @@ func (s *Service) Close() {
 			f.revokeLocked()
 		}
 	}
+	s.mu.Unlock()
+	s.HandOver()
+}
+
+// HandOver gives all keyboards back to the console, and leaves the files open for the next service. It returns when the
+// console has the keyboards.
+func (s *Service) HandOver() {
+	s.mu.Lock()
+	s.ended = true
+	for _, d := range s.devicesLocked() {
+		for _, f := range d.files {
+			f.countLocked()
+		}
+	}
 	unmuted := s.routeLocked()
 	s.mu.Unlock()
+	s.wakeAll()
 	ctx, cancel := context.WithTimeout(context.Background(), giveBackLimit)
 	defer cancel()
 	_ = await(ctx, unmuted)
