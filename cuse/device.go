@@ -117,6 +117,9 @@ func newDevice(conn *os.File, name string, open OpenFunc) (*Device, error) {
 // Name is the device's name below /dev.
 func (d *Device) Name() string { return d.name }
 
+// SyscallConn gives the descriptor of /dev/cuse, to be handed to whoever keeps the device beyond this process.
+func (d *Device) SyscallConn() (syscall.RawConn, error) { return d.conn.SyscallConn() }
+
 // handshake answers the kernel's first message, CUSE_INIT. The kernel makes the device within the write of the answer.
 func (d *Device) handshake() error {
 	buf := make([]byte, minReadBuffer)

@@ -309,7 +309,6 @@ func TestDoctorNamesTheCause(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		const eviocgrab = 0x40044590
 		if err := unix.IoctlSetInt(int(f.Fd()), eviocgrab, 1); err != nil {
 			t.Fatal(err)
 		}

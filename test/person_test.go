@@ -105,7 +105,6 @@ func waitGivenBack(t testing.TB, keyboard *machine.Keyboard) time.Duration {
 		t.Fatal(err)
 	}
 	defer unix.Close(node)
-	const eviocgrab = 0x40044590
 	machine.WaitUntil(t, "the keyboard is given back", func() bool { return unix.IoctlSetInt(node, eviocgrab, 1) == nil })
 	took := time.Since(start)
 	if err := unix.IoctlSetInt(node, eviocgrab, 0); err != nil {
@@ -341,7 +340,6 @@ func TestKeyboardThatAnotherProgramHasGrabbedIsLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer grab.Close()
-	const eviocgrab = 0x40044590
 	if err := unix.IoctlSetInt(int(grab.Fd()), eviocgrab, 1); err != nil {
 		t.Fatal(err)
 	}

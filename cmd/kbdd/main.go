@@ -14,7 +14,7 @@ import (
 // version is set by the linker.
 var version = "(unknown)"
 
-const usage = `usage: kbdd [-h] [-version] [-check] [-config FILE]
+const usage = `usage: kbdd [-h] [-version] [-check] [-supervise] [-config FILE]
 
 kbdd makes /dev/kbd0. Whoever opens it reads the keyboard's scancodes; meanwhile the console hears nothing.
 It runs in the foreground, logs to standard error, reads its configuration anew with SIGHUP, and ends with SIGTERM
@@ -23,6 +23,7 @@ or SIGINT.
   -check         check the configuration, and do nothing else
   -config FILE   the configuration (default ` + defaultConfig + `, which need not exist)
   -h             print this help
+  -supervise     run kbdd as a child: start it again when it ends, kill it when it hangs, keep its devices meanwhile
   -version       print the version
 `
 
@@ -36,6 +37,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags.SetOutput(io.Discard)
 	showVersion := flags.Bool("version", false, "")
 	check := flags.Bool("check", false, "")
+	supervised := flags.Bool("supervise", false, "")
 	path := flags.String("config", defaultConfig, "")
 	err := flags.Parse(args)
 	if err == nil && flags.NArg() > 0 {
@@ -57,7 +59,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "kbdd: %v\n", err)
 		return 2
 	}
-	if !*check {
+	switch {
+	case *check:
+	case *supervised:
+		return supervise([]string{"-config", *path}, slog.New(slog.NewTextHandler(stderr, nil)))
+	default:
 		log := newLogWriter(stderr)
 		err = serve(*path, conf, slog.New(slog.NewTextHandler(log, nil)))
 		log.close()

@@ -6,11 +6,13 @@ import (
 	"sync"
 
 	"kbdd/cuse"
+	"kbdd/kbd"
 )
 
 // nodes are the device nodes that this process serves.
 type nodes struct {
 	ended chan error // gets why one is no longer served
+	store *store
 
 	mu      sync.Mutex
 	devices []*cuse.Device // guarded by mu
@@ -18,18 +20,24 @@ type nodes struct {
 	serving sync.WaitGroup
 }
 
-func newNodes() *nodes { return &nodes{ended: make(chan error, 1)} }
+func newNodes(store *store) *nodes { return &nodes{ended: make(chan error, 1), store: store} }
 
 // make is a kbd.NodeMaker.
-func (n *nodes) make(name string, open cuse.OpenFunc) error {
+func (n *nodes) make(node kbd.Node) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
 		return cuse.ErrClosed
 	}
-	dev, err := cuse.Create(name, open)
-	if err != nil {
-		return err
+	dev := n.store.resume(node)
+	if dev == nil {
+		var err error
+		if dev, err = cuse.Create(node.Name, node.Open); err != nil {
+			return err
+		}
+		if err := n.store.keep(dev, node.Keyboard); err != nil {
+			n.store.log.Warn("whoever opens a device loses it when kbdd ends", "device", node.Name, "err", err)
+		}
 	}
 	n.devices = append(n.devices, dev)
 	n.serving.Go(func() {
@@ -68,6 +76,7 @@ func (n *nodes) close() {
 	n.mu.Lock()
 	n.closed = true
 	for _, dev := range n.devices {
+		n.store.forget(dev.Name())
 		dev.Close()
 	}
 	n.mu.Unlock()

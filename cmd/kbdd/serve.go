@@ -23,8 +23,14 @@ func serve(path string, conf config, log *slog.Logger) error {
 	// the scheduler.
 	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
 
-	nodes := newNodes()
-	defer nodes.close()
+	store := openStore(log)
+	nodes := newNodes(store)
+	handsOver := false // all is left to the next kbdd
+	defer func() {
+		if !handsOver {
+			nodes.close()
+		}
+	}()
 	var service *kbd.Service
 	guard, err := watch(func() (bool, error) { nodes.check(); return service.Check() }, log)
 	if err != nil {
@@ -73,6 +79,8 @@ func serve(path string, conf config, log *slog.Logger) error {
 				reload(path, service, watcher, log)
 				continue
 			}
+			// Another may follow, or not: if not, the parent closes what it keeps.
+			handsOver = sig == syscall.SIGTERM && store.socket != ""
 			log.Info("ending", "signal", sig.String())
 			_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
 		case err = <-nodes.ended:
@@ -80,13 +88,19 @@ func serve(path string, conf config, log *slog.Logger) error {
 		}
 		running = false
 	}
-	service.Close()
+	if handsOver {
+		service.HandOver()
+	} else {
+		service.Close()
+	}
 	return err
 }
 
 // newService makes the service, and with it /dev/kbd0.
 func newService(nodes *nodes, conf config, inUse func(), log *slog.Logger) (*kbd.Service, error) {
-	parts := kbd.Config{Console: vt.New(), MakeNode: nodes.make, InUse: inUse, Log: log}
+	parts := kbd.Config{
+		Console: vt.New(), MakeNode: nodes.make, InUse: inUse, Log: log, Keyboards: nodes.store.keyboards(),
+	}
 	bypass, errBypass := input.NewBypass(log)
 	if errBypass == nil {
 		parts.Bypass = bypass

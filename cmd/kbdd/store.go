@@ -1,0 +1,215 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"golang.org/x/sys/unix"
+
+	"kbdd/cuse"
+	"kbdd/kbd"
+)
+
+// What must outlive kbdd is kept by its parent, as descriptors: of each device that of /dev/cuse and that of the memory in
+// which its open files are noted. The next kbdd goes on with them. The parent is systemd (FileDescriptorStoreMax=) or
+// "kbdd -supervise", which speaks the same language: sd_notify(3), sd_listen_fds(3).
+//
+// No descriptor of a keyboard is ever kept: while no kbdd runs, the console has them.
+const (
+	deviceSuffix = "-device"
+	recordSuffix = "-record"
+
+	// keptFiles is how many open files of a device are kept: as many as the largest limit allows, and those that are just
+	// being opened or closed.
+	keptFiles = kbd.MaxFiles + 64
+)
+
+// A store is the parent's.
+type store struct {
+	socket string // where the parent listens; "" if it keeps nothing
+	log    *slog.Logger
+	left   map[string]leftNode // by an earlier kbdd, and not gone on with yet; by name
+}
+
+// A leftNode is a device that an earlier kbdd has left.
+type leftNode struct {
+	conn   *os.File
+	record *cuse.Record
+	err    error // why it cannot be gone on with
+}
+
+// openStore finds what an earlier kbdd has left. It is called once.
+func openStore(log *slog.Logger) *store {
+	s := &store{log: log, left: make(map[string]leftNode)}
+	// systemd 254 and later tell so; kbdd.service does it for older ones.
+	if n, _ := strconv.Atoi(os.Getenv("FDSTORE")); n > 0 {
+		s.socket = os.Getenv("NOTIFY_SOCKET")
+	}
+	if os.Getenv("LISTEN_PID") == "" { // see supervisor.start
+		os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
+	}
+	files := make(map[string]*os.File)
+	for _, f := range activation.Files(true) {
+		if old := files[f.Name()]; old != nil {
+			old.Close() // stored twice
+		}
+		files[f.Name()] = f
+	}
+	for fileName, conn := range files {
+		if name, ok := strings.CutSuffix(fileName, deviceSuffix); ok {
+			n := leftNode{}
+			n.record, n.err = openRecord(files[name+recordSuffix])
+			var err error
+			n.conn, err = nonBlocking(conn)
+			n.err = errors.Join(n.err, err)
+			s.left[name] = n
+		}
+	}
+	return s
+}
+
+// nonBlocking is f for the poller. On the way here it may have lost that it does not block: see os.File.Fd.
+func nonBlocking(f *os.File) (*os.File, error) {
+	defer f.Close()
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	return os.NewFile(uintptr(fd), "/dev/cuse"), err
+}
+
+// openRecord maps f, and closes it.
+func openRecord(f *os.File) (*cuse.Record, error) {
+	if f == nil {
+		return nil, errors.New("its record is missing")
+	}
+	defer f.Close()
+	mem, err := mapMemory(f)
+	if err != nil {
+		return nil, err
+	}
+	return cuse.OpenRecord(mem)
+}
+
+func mapMemory(f *os.File) ([]byte, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	mem, err := unix.Mmap(int(f.Fd()), 0, int(st.Size()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	return mem, os.NewSyscallError("mmap", err)
+}
+
+// keyboards are those of the devices kbd1, kbd2 and so on that were left.
+func (s *store) keyboards() (ids []string) {
+	for n := 1; ; n++ {
+		left, ok := s.left[fmt.Sprint("kbd", n)]
+		if !ok || left.err != nil {
+			return ids
+		}
+		ids = append(ids, left.record.Label())
+	}
+}
+
+// resume goes on with a device that was left. It returns nil where there is none, or none that can be gone on with: then
+// it is gone when resume returns.
+func (s *store) resume(n kbd.Node) *cuse.Device {
+	left, ok := s.left[n.Name]
+	if !ok {
+		return nil
+	}
+	delete(s.left, n.Name)
+	dev, err := (*cuse.Device)(nil), left.err
+	if err == nil {
+		dev, err = cuse.Resume(left.conn, n.Name, left.record, n.Open, n.Restore)
+	} else if left.conn != nil {
+		left.conn.Close()
+	}
+	if err != nil {
+		s.log.Error("programs have lost their keyboard: a device of an earlier kbdd cannot be gone on with",
+			"device", n.Name, "err", err)
+		s.forget(n.Name)
+		awaitGone(n.Name)
+		return nil
+	}
+	return dev
+}
+
+// awaitGone waits, but not for long, until a device is gone that the parent closes.
+func awaitGone(name string) {
+	for range 200 {
+		if _, err := os.Lstat(filepath.Join("/sys/class/cuse", name)); errors.Is(err, fs.ErrNotExist) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// keep has the parent keep a device that is new, and is not served yet.
+func (s *store) keep(dev *cuse.Device, keyboard string) error {
+	if s.socket == "" {
+		return nil
+	}
+	fd, err := unix.MemfdCreate(dev.Name(), unix.MFD_CLOEXEC)
+	if err != nil {
+		return os.NewSyscallError("memfd_create", err)
+	}
+	memory := os.NewFile(uintptr(fd), dev.Name())
+	defer memory.Close()
+	if err := memory.Truncate(int64(cuse.RecordSize(keptFiles))); err != nil {
+		return err
+	}
+	mem, err := mapMemory(memory)
+	if err != nil {
+		return err
+	}
+	record, err := cuse.NewRecord(mem, keyboard)
+	if err != nil {
+		return err
+	}
+	raw, err := dev.SyscallConn()
+	if err != nil {
+		return err
+	}
+	dev.Keep(record)
+	if err := s.tell("FDSTORE=1\nFDNAME="+dev.Name()+recordSuffix, fd); err != nil {
+		return err
+	}
+	errControl := raw.Control(func(fd uintptr) { err = s.tell("FDSTORE=1\nFDNAME="+dev.Name()+deviceSuffix, int(fd)) })
+	return errors.Join(err, errControl)
+}
+
+// forget has the parent keep a device no longer.
+func (s *store) forget(name string) {
+	for _, suffix := range []string{deviceSuffix, recordSuffix} {
+		if err := s.tell("FDSTOREREMOVE=1\nFDNAME=" + name + suffix); err != nil {
+			s.log.Warn("parent keeps a device that is of no use", "device", name, "err", err)
+		}
+	}
+}
+
+// tell is sd_notify(3), with descriptors.
+func (s *store) tell(state string, fds ...int) error {
+	if s.socket == "" {
+		return nil
+	}
+	// Not package net, which sends no descriptors over a connected datagram socket.
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	var rights []byte
+	if len(fds) > 0 {
+		rights = unix.UnixRights(fds...)
+	}
+	return os.NewSyscallError("sendmsg", unix.Sendmsg(fd, []byte(state), rights, &unix.SockaddrUnix{Name: s.socket}, 0))
+}

@@ -1,0 +1,173 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kbdd/test/machine"
+)
+
+// A supervised is "kbdd -supervise", and its child.
+type supervised struct {
+	*daemon
+	lives int // how often a child has become ready
+}
+
+func startSupervised(t testing.TB, args ...string) *supervised {
+	t.Helper()
+	s := &supervised{startKbdd(t, append([]string{"-supervise"}, args...)...), 0}
+	s.awaitReady()
+	return s
+}
+
+// awaitReady waits until one child more is ready.
+func (s *supervised) awaitReady() {
+	s.t.Helper()
+	s.lives++
+	machine.WaitUntil(s.t, "kbdd is ready", func() bool { return strings.Count(s.log.String(), "msg=ready") >= s.lives })
+}
+
+// child is the process id of kbdd.
+func (s *supervised) child() int {
+	s.t.Helper()
+	found := 0
+	machine.WaitUntil(s.t, "there is a child", func() bool {
+		stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+		for _, path := range stats {
+			text, _ := os.ReadFile(path)
+			_, rest, _ := strings.Cut(string(text), ") ")
+			if f := strings.Fields(rest); len(f) > 1 && f[0] != "Z" && f[1] == strconv.Itoa(s.cmd.Process.Pid) {
+				found, _ = strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			}
+		}
+		return found != 0
+	})
+	return found
+}
+
+func (s *supervised) signal(sig syscall.Signal) {
+	s.t.Helper()
+	if err := unix.Kill(s.child(), sig); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+const eviocgrab = 0x40044590
+
+// muted tells if kbdd has the keyboard.
+func muted(t testing.TB, node string) bool {
+	fd, err := unix.Open(node, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	_, err = uninterrupted(func() (int, error) { return 0, unix.IoctlSetInt(fd, eviocgrab, 1) })
+	return err == unix.EBUSY
+}
+
+// TestReaderOutlivesKbdd has kbdd end in every way while one program waits in read(2), one in poll(2), and one has bytes to
+// read: they go on, and the console has the keyboard meanwhile.
+func TestReaderOutlivesKbdd(t *testing.T) {
+	machine.Require(t)
+	tty, keyboard := machine.OpenConsole(t, 1), machine.NewUinput(t, machine.UinputConfig{Name: "typist"})
+	s := startSupervised(t)
+	waiting, polling, late := startReaderIn(t, "read, and nothing else"), startReaderIn(t, "poll"), openDescriptor(t, os.O_RDONLY)
+	for i, end := range []syscall.Signal{unix.SIGKILL, unix.SIGTERM, unix.SIGABRT, unix.SIGKILL, unix.SIGKILL} {
+		t.Run(fmt.Sprint(i, " ", unix.SignalName(end)), func(t *testing.T) {
+			keyboard.Type("a")
+			waiting.want("1e 9e")
+			polling.want("1e 9e")
+			keyboard.Press(machine.KeyLeftShift) // held over the change
+			waiting.want("2a")
+			polling.want("2a")
+			s.signal(end)
+			s.awaitReady()
+			waiting.want("aa")
+			polling.want("aa")
+			machine.WaitUntil(t, "the keyboard is taken again", func() bool { return muted(t, keyboard.Node()) })
+			keyboard.Release(machine.KeyLeftShift)
+			keyboard.Type("b")
+			waiting.want("30 b0")
+			polling.want("30 b0")
+			late.wantRead(6, "1e 9e 2a aa 30 b0")
+		})
+	}
+	wantScreen(t, tty, "")
+	waiting.kill()
+	polling.kill()
+	late.close()
+	machine.WaitUntil(t, "the keyboard is given back", func() bool { return !muted(t, keyboard.Node()) })
+	keyboard.Type("c")
+	wantScreen(t, tty, "c")
+}
+
+func TestHungKbddIsReplaced(t *testing.T) {
+	machine.Require(t)
+	keyboard := machine.NewUinput(t, machine.UinputConfig{Name: "typist"})
+	s := startSupervised(t)
+	f := open(t, os.O_RDONLY)
+	keyboard.Type("a")
+	f.want("1e 9e")
+	began := time.Now()
+	s.signal(unix.SIGSTOP)
+	s.awaitReady()
+	if d := time.Since(began); d > 5*time.Second {
+		t.Errorf("it took %v", d)
+	}
+	machine.WaitUntil(t, "the keyboard is taken again", func() bool { return muted(t, keyboard.Node()) })
+	keyboard.Type("b")
+	f.want("30 b0")
+}
+
+func TestSupervisorIsToldToReplaceKbdd(t *testing.T) {
+	machine.Require(t)
+	keyboard := machine.NewUinput(t, machine.UinputConfig{Name: "typist"})
+	s := startSupervised(t)
+	f := open(t, os.O_RDONLY)
+	first := s.child()
+	s.cmd.Process.Signal(unix.SIGUSR2)
+	s.awaitReady()
+	if s.child() == first {
+		t.Error("it is the same kbdd still")
+	}
+	machine.WaitUntil(t, "the keyboard is taken again", func() bool { return muted(t, keyboard.Node()) })
+	keyboard.Type("b")
+	f.want("30 b0")
+}
+
+func TestSupervisorTakesAllWithIt(t *testing.T) {
+	machine.Require(t)
+	tty, keyboard := machine.OpenConsole(t, 1), machine.NewUinput(t, machine.UinputConfig{Name: "typist"})
+	s := startSupervised(t)
+	r := startReader(t)
+	s.signal(unix.SIGKILL)
+	s.awaitReady()
+	if err := s.end(unix.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	if line := r.line(); line != "read: no such device" {
+		t.Errorf("the reader says %q", line)
+	}
+	if _, err := os.Stat(kbd0); err == nil {
+		t.Error("the device stands still")
+	}
+	keyboard.Type("c")
+	wantScreen(t, tty, "c")
+}
+
+func TestSupervisorEndsWithAKbddThatCannotStart(t *testing.T) {
+	machine.Require(t)
+	text, err := exec.Command("kbdd", "-supervise", "-config", "/none").CombinedOutput()
+	if err == nil || !strings.Contains(string(text), "/none") {
+		t.Errorf("%v: %s", err, text)
+	}
+}
