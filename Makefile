@@ -17,7 +17,7 @@ PROGRAMS = -with dbus-daemon -with showkey -with kbd_mode -with setleds -with kb
 # For the tests that are named TestDirect: the controller gives the PS/2 keyboard's bytes as they are, in set 2.
 DIRECT   = -append i8042.direct
 
-.PHONY: all kbdd kbdctl vmrun check unit test soak deb rpm demo vm clean help
+.PHONY: all kbdd kbdctl vmrun keybench check unit test bench figures soak deb rpm demo vm clean help
 
 all: kbdd kbdctl ## build bin/kbdd and bin/kbdctl, both static
 
@@ -26,6 +26,10 @@ kbdd kbdctl:
 
 vmrun:
 	CGO_ENABLED=0 $(GO) build -o bin/$@ ./test/$@
+
+keybench:
+	@mkdir -p bin
+	$(CC) -O2 -Wall -Wextra -Werror -static -pthread -o bin/$@ test/bench/*.c
 
 check: ## vet, staticcheck, gofumpt and the unit tests
 	$(GO) vet ./...
@@ -40,6 +44,19 @@ unit:
 test: check all vmrun ## all tests: the unit tests, and those in the QEMU machine
 	KBDD_VM_TESTS=1 VMRUN_FLAGS="$(IN_MACHINE) $(PROGRAMS)" $(GO) test -count=1 -p 1 $(STATIC) -exec $(VMRUN) $(MACHINE)
 	KBDD_VM_TESTS=1 VMRUN_FLAGS="$(IN_MACHINE) $(DIRECT)" $(GO) test -count=1 $(STATIC) -exec $(VMRUN) -run TestDirect ./test
+
+# Once by a clock that counts instructions, on one CPU, and once in real time. Idle is idle by either.
+BENCH    = KBDD_VM_TESTS=1 KBDD_BENCH_PAUSE=$(1) VMRUN_FLAGS="$(IN_MACHINE) -file $(CURDIR)/bin/keybench $(2)" \
+	$(GO) test -count=1 $(STATIC) -exec $(VMRUN) -run '^$$' -benchtime 1x -bench '$(3)' ./test
+
+bench: all vmrun keybench ## measure latency, throughput and idleness in the machine, about 8 minutes
+	@mkdir -p out
+	$(call BENCH,20ms,-icount,.) >out/bench-instructions.txt || { cat out/bench-instructions.txt; exit 1; }
+	$(call BENCH,12ms,-append tsc=reliable,Machine|Latency|Load|Start) >out/bench-real.txt || { cat out/bench-real.txt; exit 1; }
+	$(GO) run ./test/benchtable -json out/bench.json out/bench-instructions.txt out/bench-real.txt
+
+figures: ## put what make bench has measured into the README
+	$(GO) run ./test/benchtable -json out/bench.json -readme README.md
 
 soak: all vmrun ## 10,000 random steps at three keyboards in the machine, about 20 minutes; SEED=n STEPS=n play them again
 	KBDD_VM_TESTS=1 KBDD_SOAK_SEED=$(or $(SEED),$(shell date +%s)) KBDD_SOAK_STEPS=$(or $(STEPS),10000) VMRUN_FLAGS="$(IN_MACHINE) -timeout 60m" \

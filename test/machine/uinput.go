@@ -151,6 +151,16 @@ func (k *Uinput) Destroy() {
 	k.waitNode(false)
 }
 
+// File is the keyboard for another process to type on, which must be gone before the keyboard can be.
+func (k *Uinput) File() *os.File {
+	k.t.Helper()
+	fd, err := unix.FcntlInt(uintptr(k.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		k.t.Fatalf("%s: dup: %v", k.name, err)
+	}
+	return os.NewFile(uintptr(fd), k.name)
+}
+
 // Shown are the lights that are lit on the keyboard, as it was told.
 func (k *Uinput) Shown() LED {
 	k.t.Helper()

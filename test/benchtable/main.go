@@ -1,0 +1,147 @@
+// Command benchtable makes a table of what the benchmarks have measured.
+//
+//	benchtable -json FILE INSTRUCTIONS REAL    # of the outputs of go test -bench in the two machines, and keeps it in FILE
+//	benchtable -json FILE -readme README.md    # puts what FILE has into the README
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+func main() {
+	jsonFile := flag.String("json", "out/bench.json", "the `file` for programs to read")
+	readme := flag.String("readme", "", "the `file` to put the table into")
+	flag.Parse()
+	if err := run(*jsonFile, *readme, flag.Args()); err != nil {
+		fmt.Fprintln(os.Stderr, "benchtable:", err)
+		os.Exit(1)
+	}
+}
+
+func run(jsonFile, readme string, outputs []string) error {
+	if readme != "" {
+		return writeReadme(jsonFile, readme)
+	}
+	if len(outputs) != 2 {
+		return errors.New("it takes the output of both machines")
+	}
+	r := results{Host: host()}
+	var err error
+	if r.Instructions, err = r.read(outputs[0]); err != nil {
+		return err
+	}
+	if r.Real, err = r.read(outputs[1]); err != nil {
+		return err
+	}
+	text, err := json.MarshalIndent(r, "", "\t")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(jsonFile, append(text, '\n'), 0o644); err != nil {
+		return err
+	}
+	table, err := r.table()
+	if err != nil {
+		return err
+	}
+	fmt.Print(table)
+	return nil
+}
+
+// results are all that was measured: by name and unit.
+type results struct {
+	Host         string  `json:"host"`
+	Kernel       string  `json:"kernel"`
+	Instructions figures `json:"instructions"` // by a clock that counts them, 1000 to the microsecond, on one CPU
+	Real         figures `json:"real"`         // on two CPUs
+}
+
+type figures map[string]map[string]float64
+
+// read reads an output of go test -bench.
+func (r *results) read(file string) (figures, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	all := figures{}
+	for line := range strings.Lines(string(text)) {
+		if kernel, ok := strings.CutPrefix(line, "kernel: "); ok {
+			r.Kernel = strings.TrimSpace(kernel)
+		}
+		words := strings.Fields(line)
+		if len(words) < 4 || !strings.HasPrefix(words[0], "Benchmark") {
+			continue
+		}
+		name := cpus.ReplaceAllString(strings.TrimPrefix(words[0], "Benchmark"), "")
+		all[name] = map[string]float64{}
+		for i := 2; i+1 < len(words); i += 2 {
+			if all[name][words[i+1]], err = strconv.ParseFloat(words[i], 64); err != nil {
+				return nil, fmt.Errorf("%s: %q: %w", file, line, err)
+			}
+		}
+	}
+	return all, nil
+}
+
+// cpus is what go test puts behind a name on a machine of more than one CPU.
+var cpus = regexp.MustCompile(`-\d+$`)
+
+// host names QEMU and the CPU that it runs on.
+func host() string {
+	emulator := "QEMU"
+	if out, err := exec.Command("qemu-system-x86_64", "--version").Output(); err == nil {
+		if m := regexp.MustCompile(`version (\S+)`).FindSubmatch(out); m != nil {
+			emulator += " " + string(m[1])
+		}
+	}
+	model := "an unknown CPU"
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		if m := regexp.MustCompile(`model name\s*: (.*)`).FindSubmatch(text); m != nil {
+			model = string(m[1])
+		}
+	}
+	return emulator + " (TCG) on " + model
+}
+
+// The lines between which the table stands in the README.
+const (
+	begin = "<!-- made by make figures -->\n"
+	end   = "<!-- end -->\n"
+)
+
+func writeReadme(jsonFile, readme string) error {
+	text, err := os.ReadFile(jsonFile)
+	if err != nil {
+		return err
+	}
+	var r results
+	if err := json.Unmarshal(text, &r); err != nil {
+		return fmt.Errorf("%s: %w", jsonFile, err)
+	}
+	table, err := r.table()
+	if err != nil {
+		return err
+	}
+	page, err := os.ReadFile(readme)
+	if err != nil {
+		return err
+	}
+	before, rest, found := bytes.Cut(page, []byte(begin))
+	_, after, closed := bytes.Cut(rest, []byte(end))
+	if !found || !closed {
+		return fmt.Errorf("%s has no place for the table", readme)
+	}
+	page = slices.Concat(before, []byte(begin+table+end), after)
+	return os.WriteFile(readme, page, 0o644)
+}

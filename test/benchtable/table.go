@@ -1,0 +1,108 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A page is a table in the making. Its first error stays.
+type page struct {
+	strings.Builder
+	err error
+}
+
+func (p *page) line(format string, args ...any) {
+	fmt.Fprintf(p, format+"\n", args...)
+}
+
+// get is a figure that must be there.
+func (p *page) get(from figures, name, unit string) float64 {
+	value, ok := from[name][unit]
+	if !ok && p.err == nil {
+		p.err = fmt.Errorf("%s in %s was not measured", name, unit)
+	}
+	return value
+}
+
+// number shows three digits, or all before the point.
+func number(v float64) string {
+	switch {
+	case v >= 100 || v == float64(int(v)):
+		return fmt.Sprintf("%.0f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.2f", v)
+}
+
+// table is the figures for people, in Markdown.
+func (r *results) table() (string, error) {
+	var p page
+	p.line("Measured in %s, with Linux %s.", r.Host, r.Kernel)
+	p.line("")
+	r.latency(&p)
+	p.line("")
+	r.load(&p)
+	p.line("")
+	r.rest(&p)
+	return p.String(), p.err
+}
+
+var paths = []struct{ name, words string }{
+	{"evdev", "evdev itself, read(2)"},
+	{"remapper", "evdev, behind a remapper in C"},
+	{"vt", "a VT in K_MEDIUMRAW, read(2)"},
+	{"server/read", "a CUSE server in C, read(2)"},
+	{"server/poll", "the same, poll(2) and read(2)"},
+	{"server/epoll", "the same, epoll_wait(2) and read(2)"},
+	{"kbdd/read", "**/dev/kbd0**, read(2)"},
+	{"kbdd/poll", "**/dev/kbd0**, poll(2) and read(2)"},
+	{"kbdd/epoll", "**/dev/kbd0**, epoll_wait(2) and read(2)"},
+}
+
+func (r *results) latency(p *page) {
+	p.line("From the event's write on uinput to the return of the reader's read(2). On the left instructions, in thousands, on one")
+	p.line("CPU: these do not depend on the host. On the right µs on two CPUs, which do, and which the emulation makes long.")
+	p.line("")
+	p.line("| the reader is at | p50 | p99 | p99.9 | p50 µs | p99 µs | p99.9 µs |")
+	p.line("|---|--:|--:|--:|--:|--:|--:|")
+	for _, path := range paths {
+		row := "| " + path.words
+		for _, from := range []figures{r.Instructions, r.Real} {
+			for _, unit := range []string{"p50-us", "p99-us", "p99.9-us"} {
+				row += " | " + number(p.get(from, "Latency/"+path.name, unit))
+			}
+		}
+		p.line("%s |", row)
+	}
+}
+
+func (r *results) load(p *page) {
+	p.line("Keys a second with no loss, a press and a release each, on two CPUs; and kbdd's part of it, in thousands of instructions.")
+	p.line("")
+	p.line("| keyboards | readers | keys/s | a key costs | a key and reader |")
+	p.line("|--:|--:|--:|--:|--:|")
+	for _, keyboards := range []int{1, 8} {
+		for _, readers := range []int{1, 8, 64} {
+			name := fmt.Sprintf("Load/keyboards=%d/readers=%d", keyboards, readers)
+			p.line("| %d | %d | %s | %s | %s |", keyboards, readers, number(p.get(r.Real, name, "keys/s")),
+				number(p.get(r.Instructions, name, "cpu-us/key")), number(p.get(r.Instructions, name, "cpu-us/key/reader")))
+		}
+	}
+}
+
+func (r *results) rest(p *page) {
+	p.line("| in a minute with no key | wake-ups | system calls | resident MiB |")
+	p.line("|---|--:|--:|--:|")
+	for _, idle := range []struct{ name, words string }{{"nobody", "nobody listens"}, {"reader", "a reader waits"}} {
+		row := "| " + idle.words
+		for _, unit := range []string{"wakeups/min", "syscalls/min", "resident-MiB"} {
+			row += " | " + number(p.get(r.Instructions, "Idle/"+idle.name, unit))
+		}
+		p.line("%s |", row)
+	}
+	p.line("")
+	p.line("The program is a file of %s MiB, and ready %s ms after its start (%s million instructions).",
+		number(p.get(r.Instructions, "Start", "binary-MiB")), number(p.get(r.Real, "Start", "ready-ms")),
+		number(p.get(r.Instructions, "Start", "ready-ms")))
+}
