@@ -58,9 +58,9 @@ bench: all vmrun keybench ## measure latency, throughput and idleness in the mac
 figures: ## put what make bench has measured into the README
 	$(GO) run ./test/benchtable -json out/bench.json -readme README.md
 
-soak: all vmrun ## 10,000 random steps at three keyboards in the machine, about 20 minutes; SEED=n STEPS=n play them again
-	KBDD_VM_TESTS=1 KBDD_SOAK_SEED=$(or $(SEED),$(shell date +%s)) KBDD_SOAK_STEPS=$(or $(STEPS),10000) VMRUN_FLAGS="$(IN_MACHINE) -timeout 60m" \
-		$(GO) test -count=1 -timeout 60m -v $(STATIC) -exec $(VMRUN) -run TestSoak ./test
+soak: all vmrun ## 10,000 random steps at three keyboards in the machine, about 20 minutes; SEED=n STEPS=n play some again, TIME=1h goes on for an hour
+	KBDD_VM_TESTS=1 KBDD_SOAK_SEED=$(or $(SEED),$(shell date +%s)) KBDD_SOAK_STEPS=$(or $(STEPS),$(if $(TIME),,10000)) KBDD_SOAK_TIME=$(TIME) \
+		VMRUN_FLAGS="$(IN_MACHINE) -timeout 24h" $(GO) test -count=1 -timeout 24h -v $(STATIC) -exec $(VMRUN) -run TestSoak ./test
 
 deb rpm: ## a package in bin, the same byte for byte from the same source
 	cmd/kbdd/package/build $@ bin

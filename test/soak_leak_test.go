@@ -4,12 +4,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"kbdd/kbd/control"
 	"kbdd/test/machine"
 )
 
@@ -26,6 +27,12 @@ func (s *soak) nodesOpen(nodes []string) bool {
 	slices.Sort(open)
 	return slices.Equal(nodes, open)
 }
+
+// How often it is looked at what kbdd takes: at any moment, and at rest, when nobody has a device open.
+const (
+	sampleSteps = 100
+	restSteps   = 500
+)
 
 // usage is what kbdd takes of the system.
 type usage struct{ descriptors, threads, kilobytes int }
@@ -49,28 +56,68 @@ func (s *soak) usage() (u usage) {
 	return u
 }
 
-// wantNoLeak checks what kbdd takes when nobody uses it any more against what it took at the beginning. In between it has
-// made devices, each with a descriptor, a goroutine and a buffer. It ends kbdd to see its goroutines.
-func (s *soak) wantNoLeak(before usage) {
+// goroutines is how many kbdd has.
+func (s *soak) goroutines() (n int) {
+	s.t.Helper()
+	text, err := control.NewClient(control.Socket).Metrics(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for line := range strings.Lines(text) {
+		fmt.Sscanf(line, "go_goroutines %d", &n)
+	}
+	return n
+}
+
+// A leak is what would show one.
+type leak struct {
+	begin   time.Time
+	first   usage // at rest
+	devices int   // at first, those of single keyboards
+	peak    usage // since the last rest
+}
+
+// sample looks at what kbdd takes at a moment.
+func (s *soak) sample() {
+	s.t.Helper()
+	const enough = 32 << 10 // kilobytes
+	u, peak := s.usage(), &s.leak.peak
+	peak.descriptors = max(peak.descriptors, u.descriptors)
+	peak.threads = max(peak.threads, u.threads)
+	peak.kilobytes = max(peak.kilobytes, u.kilobytes)
+	if u.kilobytes > enough {
+		s.t.Fatalf("kbdd has %d KiB resident, which should not be more than %d", u.kilobytes, enough)
+	}
+}
+
+// rest ends all that goes on, and checks what kbdd takes then against what it took at the first rest. In between it has made
+// devices, each with a descriptor, a goroutine and a buffer.
+func (s *soak) rest() {
 	s.t.Helper()
 	const (
-		buffer     = 300      // of a device, in kilobytes
-		heap       = 12 << 10 // by which Go's may grow, in kilobytes
-		threads    = 24       // that Go's runtime may have started; it keeps them
-		goroutines = 20       // for all but the devices
+		buffer     = 300     // of a device, in kilobytes
+		heap       = 8 << 10 // by which Go's may grow, in kilobytes
+		threads    = 16      // that Go's runtime may have started besides; it keeps them
+		goroutines = 20      // for all but the devices
 	)
-	made := len(s.numbers) - 1
-	machine.WaitUntil(s.t, fmt.Sprintf("kbdd has %d descriptors", before.descriptors+made), func() bool {
-		return s.usage().descriptors == before.descriptors+made
-	})
-	after := s.usage()
-	if after.threads > before.threads+threads || after.kilobytes > before.kilobytes+heap+made*buffer {
-		s.t.Errorf("kbdd takes %+v, and took %+v before", after, before)
+	s.sample()
+	s.endAll()
+	l := &s.leak
+	if s.steps == 0 {
+		l.first, l.devices = s.usage(), len(s.numbers)
+		s.t.Log("   step       time  devices  descriptors  threads  goroutines  resident   peak since: descriptors  threads  resident")
 	}
-	_ = s.kbdd.end(unix.SIGQUIT)
-	if n := len(regexp.MustCompile(`(?m)^goroutine [1-9]`).FindAllString(s.kbdd.log.String(), -1)); n == 0 || n > goroutines+made {
-		s.t.Errorf("kbdd has %d goroutines", n)
-	} else {
-		s.t.Logf("kbdd takes %+v, and took %+v before; it has %d goroutines and %d devices", after, before, n, made+2)
+	made := len(s.numbers) - l.devices
+	machine.WaitUntil(s.t, fmt.Sprintf("kbdd has %d descriptors", l.first.descriptors+made), func() bool {
+		return s.usage().descriptors == l.first.descriptors+made
+	})
+	s.sample()
+	u, n := s.usage(), s.goroutines()
+	s.t.Logf("%7d  %9v  %7d  %11d  %7d  %10d  %5d KiB  %23d  %7d  %5d KiB", s.steps, time.Since(l.begin).Round(time.Second),
+		len(s.numbers)+1, u.descriptors, u.threads, n, u.kilobytes, l.peak.descriptors, l.peak.threads, l.peak.kilobytes)
+	l.peak = usage{}
+	if u.threads > l.first.threads+threads || u.kilobytes > l.first.kilobytes+heap+made*buffer || n > goroutines+len(s.numbers) {
+		s.kbdd.cmd.Process.Signal(unix.SIGQUIT) // it tells where its goroutines are
+		s.t.Fatalf("kbdd takes %+v and %d goroutines with %d devices, and took %+v with %d at first", u, n, len(s.numbers)+1, l.first, l.devices+1)
 	}
 }

@@ -32,8 +32,10 @@ func deviceName(device int) string {
 	return fmt.Sprint("kbd", device)
 }
 
-// route gives the keyboards to whom they belong.
+// route gives the keyboards to whom they belong. Each of them takes its own time, so the console hears the releases of
+// several keyboards in any order, and repeats between them.
 func (s *soak) route() {
+	s.letRepeatMeanwhile()
 	for _, k := range s.keyboards {
 		target := s.hearer(k)
 		if !k.plugged() || target == k.target {
@@ -187,11 +189,28 @@ func (s *soak) switched(terminal int) {
 }
 
 // letRepeat allows for what the kernel types by itself: the last key that was pressed of each keyboard, if it is held.
-func (s *soak) letRepeat() {
+func (s *soak) letRepeat() { s.letRepeatUnder(s.console.state()) }
+
+// letRepeatMeanwhile allows for it while modifiers that are held are being released, it is not known in which order.
+func (s *soak) letRepeatMeanwhile() {
+	var states []byte
+	held := s.console.state()
+	for state := range held {
+		if state&^held == 0 {
+			states = append(states, state)
+		}
+	}
+	s.letRepeatUnder(append(states, held)...)
+}
+
+func (s *soak) letRepeatUnder(states ...byte) {
 	var texts []string
 	for _, k := range s.keyboards {
-		if k.softRepeat && k.target == theConsole && k.heard[k.last] {
-			if text := s.console.text(k.last); text != "" {
+		if !k.softRepeat || k.target != theConsole || !k.heard[k.last] {
+			continue
+		}
+		for _, state := range states {
+			if text := s.console.textUnder(state, k.last); text != "" {
 				texts = append(texts, regexp.QuoteMeta(text))
 			}
 		}
@@ -261,8 +280,10 @@ func (c *soakConsole) modifier(key machine.Key) (number byte, ok bool) {
 }
 
 // text is what a key types under the modifiers that are down.
-func (c *soakConsole) text(key machine.Key) string {
-	switch entry := c.entry(c.state(), key); {
+func (c *soakConsole) text(key machine.Key) string { return c.textUnder(c.state(), key) }
+
+func (c *soakConsole) textUnder(state byte, key machine.Key) string {
+	switch entry := c.entry(state, key); {
 	case entry == enter:
 		return "\r"
 	case entry>>8 == latin || entry>>8 == letter:

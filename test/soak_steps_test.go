@@ -336,6 +336,7 @@ func (s *soak) systemKey(k *soakKeyboard, key machine.Key, does func()) {
 		s.console.key(key, false)
 		s.letRepeat()
 	}
+	s.letRepeatMeanwhile() // the modifiers may be up by the time that it is done
 	does()
 	for _, modifier := range slices.Backward(ctrlAlt) {
 		s.released(k, modifier)

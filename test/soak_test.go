@@ -2,8 +2,11 @@ package test
 
 import (
 	"fmt"
+	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -24,30 +27,43 @@ import (
 //   - Ctrl-Alt-Fn, Ctrl-Alt-Del and SysRq-R work, whoever has the keyboard.
 //
 // What should be comes from the model, in soak_model_test.go; the steps are in soak_steps_test.go and soak_race_test.go, the
-// real keyboards, readers and terminals in files of their own. KBDD_SOAK_SEED and KBDD_SOAK_STEPS choose another hour at
-// the keyboards, or play one again.
+// real keyboards, readers and terminals in files of their own.
+//
+// KBDD_SOAK_SEED and KBDD_SOAK_STEPS choose another hour at the keyboards, or play one again; with KBDD_SOAK_TIME it ends
+// when the time is up. What is done depends on the seed alone, not on how fast the machine is.
 func TestSoak(t *testing.T) {
 	machine.Require(t)
-	if os.Getenv("KBDD_SOAK_STEPS") == "" {
-		t.Skip("this test is run by make soak")
+	seed, steps, limit := soakNumber(t, "KBDD_SOAK_SEED", 1), soakNumber(t, "KBDD_SOAK_STEPS", 300), time.Duration(math.MaxInt64)
+	if text := os.Getenv("KBDD_SOAK_TIME"); text != "" {
+		var err error
+		if limit, err = time.ParseDuration(text); err != nil {
+			t.Fatalf("KBDD_SOAK_TIME: %v", err)
+		}
+		steps = soakNumber(t, "KBDD_SOAK_STEPS", math.MaxInt)
 	}
-	seed, steps := soakNumber(t, "KBDD_SOAK_SEED", 1), soakNumber(t, "KBDD_SOAK_STEPS", 300)
 	s := newSoak(t, seed)
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("KBDD_SOAK_SEED=%d KBDD_SOAK_STEPS=%d play it again. The last steps:\n%s", seed, steps, s.lastSteps())
+			t.Logf("make soak SEED=%d STEPS=%d plays it again. The last steps:\n%s\n%s", seed, s.steps, s.lastSteps(), s.world())
 		}
 	})
-	before := s.usage()
-	start := time.Now()
-	for range steps {
+	s.rest()
+	for start := time.Now(); s.steps < steps && time.Since(start) < limit; {
+		s.steps++
 		s.step()
+		switch {
+		case s.steps%restSteps == 0:
+			s.rest()
+		case s.steps%sampleSteps == 0:
+			s.sample()
+		}
 	}
-	s.endAll()
-	t.Logf("%d steps from seed %d in %v", steps, seed, time.Since(start).Round(time.Second))
-	s.wantNoLeak(before)
+	if s.steps%restSteps != 0 {
+		s.rest()
+	}
 }
 
+// soakNumber is what a variable of the environment says, or else number.
 func soakNumber(t testing.TB, variable string, number int) int {
 	t.Helper()
 	if text := os.Getenv(variable); text != "" {
@@ -69,7 +85,9 @@ type soak struct {
 	console   *soakConsole
 	down      map[int]map[machine.Key]int // by device: on how many keyboards a key is down
 	numbers   map[string]int              // of the devices of single keyboards, by their places
+	steps     int                         // done
 	history   []string
+	leak      leak
 }
 
 func newSoak(t testing.TB, seed int) *soak {
@@ -91,6 +109,7 @@ func newSoak(t testing.TB, seed int) *soak {
 	s.kbdd = startKbdd(t)
 	s.keyboards = soakKeyboards(t)
 	s.plug(s.keyboards[0])
+	s.leak.begin = time.Now()
 	return s
 }
 
@@ -164,10 +183,26 @@ func (s *soak) check() {
 	machine.WaitUntil(s.t, fmt.Sprintf("kbdd has no other nodes open than %v", open), func() bool { return s.nodesOpen(open) })
 }
 
+// world is where the model has everybody to be.
+func (s *soak) world() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "tty%d has the screen, with the modifiers %#x\n", s.console.active, s.console.state())
+	for _, k := range s.keyboards {
+		if k.plugged() {
+			fmt.Fprintf(&b, "%s is kbd%d, heard by %s; held are %v, of them heard %v\n", k.name, k.number, deviceName(k.target),
+				slices.Sorted(maps.Keys(k.held)), slices.Sorted(maps.Keys(k.heard)))
+		}
+	}
+	for _, r := range s.readers {
+		fmt.Fprintf(&b, "%s has mode %d and listens: %v\n", r, r.mode, s.listens(r))
+	}
+	return b.String()
+}
+
 // endAll brings the world back to where it began: no readers, all keyboards plugged in, no key down.
 func (s *soak) endAll() {
 	s.t.Helper()
-	s.note("the end")
+	s.note("end all")
 	for len(s.readers) > 0 {
 		s.end(s.readers[0])
 		s.check()

@@ -12,6 +12,7 @@ func (m *Metrics) writeTo(w io.Writer) error {
 	single := func(name, kind, help string, value any) {
 		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %[1]s %[3]s\n%[1]s %[4]v\n", name, help, kind, value)
 	}
+	single("go_goroutines", "gauge", "Goroutines that there are.", m.Goroutines)
 	single("kbdd_opens_total", "counter", "Files opened.", m.Opens)
 	single("kbdd_holders", "gauge", "Files that are open.", m.Holders)
 	single("kbdd_keys_total", "counter", "Presses and releases that a device heard.", m.Keys)

@@ -11,12 +11,15 @@ func TestMetricsAreWhatPrometheusReads(t *testing.T) {
 	for _, d := range []time.Duration{time.Microsecond, time.Millisecond, 2 * time.Millisecond, time.Second} {
 		h.Observe(d)
 	}
-	m := Metrics{Opens: 7, Holders: 2, Keys: 1234, Dropped: 3, Overruns: 1, MuteWait: h, Latency: NewHistogram(time.Second)}
+	m := Metrics{Goroutines: 17, Opens: 7, Holders: 2, Keys: 1234, Dropped: 3, Overruns: 1, MuteWait: h, Latency: NewHistogram(time.Second)}
 	var b strings.Builder
 	if err := m.writeTo(&b); err != nil {
 		t.Fatal(err)
 	}
-	const want = `# HELP kbdd_opens_total Files opened.
+	const want = `# HELP go_goroutines Goroutines that there are.
+# TYPE go_goroutines gauge
+go_goroutines 17
+# HELP kbdd_opens_total Files opened.
 # TYPE kbdd_opens_total counter
 kbdd_opens_total 7
 # HELP kbdd_holders Files that are open.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"sync/atomic"
 	"time"
 )
@@ -154,6 +155,7 @@ func (s *Server) release(w http.ResponseWriter, r *http.Request) {
 func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	m := s.service.Metrics()
+	m.Goroutines = runtime.NumGoroutine()
 	m.writeTo(w)
 }
 

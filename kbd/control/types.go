@@ -65,6 +65,8 @@ const (
 
 // Metrics are counted since kbdd started.
 type Metrics struct {
+	Goroutines int // that there are, of kbdd itself
+
 	Opens    uint64
 	Holders  int
 	Keys     uint64 // presses and releases that a device heard
