@@ -40,8 +40,8 @@ func (s *soak) stepSwitchOpen() bool {
 // stepSysRqR takes the keyboard from those who read it.
 func (s *soak) stepSysRqR() bool {
 	k := s.chord()
-	if k == nil || k == s.keyboards[0] || k.target == theConsole || s.rand.IntN(4) > 0 { // QEMU's PS/2 has Alt go up and down
-		return false
+	if k == nil || k == s.keyboards[0] || k.target == theConsole || k.held[machine.KeyR] || s.rand.IntN(4) > 0 {
+		return false // QEMU's PS/2 has Alt go up and down; and a key that is held cannot be pressed
 	}
 	s.note("type Alt-SysRq-R on %s", k.name)
 	k.Chord(machine.KeyLeftAlt, machine.KeySysRq, machine.KeyR)
