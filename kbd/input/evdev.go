@@ -113,7 +113,7 @@ func (n *evdevNode) Unread() bool {
 	return err == nil && fds[0].Revents&unix.POLLIN != 0
 }
 
-func (n *evdevNode) Drain() (pressed bool, err error) {
+func (n *evdevNode) Drain() (pressed keySet, err error) {
 	var events [64]evdev.InputEvent
 	for {
 		count, err := n.read(events[:])
@@ -124,7 +124,9 @@ func (n *evdevNode) Drain() (pressed bool, err error) {
 			return pressed, err
 		}
 		for _, ev := range events[:count] {
-			pressed = pressed || ev.Type == evdev.EV_KEY && ev.Value == 1
+			if ev.Type == evdev.EV_KEY && ev.Value == 1 {
+				pressed.add(ev.Code)
+			}
 		}
 	}
 }
@@ -157,10 +159,13 @@ func (n *evdevNode) read(events []evdev.InputEvent) (int, error) {
 	return count / eventSize, nil
 }
 
-func (n *evdevNode) Release(keys keySet) error {
+func (n *evdevNode) Press(keys keySet) error   { return n.inject(keys, 1) }
+func (n *evdevNode) Release(keys keySet) error { return n.inject(keys, 0) }
+
+func (n *evdevNode) inject(keys keySet, value int32) error {
 	var events []evdev.InputEvent
 	for code := range keys.all() {
-		events = append(events, evdev.InputEvent{Type: evdev.EV_KEY, Code: code, Value: 0})
+		events = append(events, evdev.InputEvent{Type: evdev.EV_KEY, Code: code, Value: value})
 	}
 	return n.write(events)
 }

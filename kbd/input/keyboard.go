@@ -258,13 +258,33 @@ func settle(n node, wanted func() bool) (hidden keySet, err error) {
 		// A key that was pressed since the look at the keys may have been heard by the console. If so, it must hear
 		// the release too.
 		pressed, err := n.Drain()
-		if err != nil || !pressed || left <= 0 {
+		if err != nil || pressed.empty() {
 			return keys, err
 		}
-		if err := n.Ungrab(); err != nil {
+		if err := letGo(n, pressed); err != nil {
 			return hidden, err
 		}
 	}
+}
+
+// letGo undoes a grab at whose moment keys were pressed. For those that are up already the console may have heard the
+// press and not the release. It is sent one; but the kernel sends none for a key that is up. So while the console
+// does not hear it the key is pressed once more. A release too many means nothing to it.
+func letGo(n node, pressed keySet) error {
+	down, err := n.Pressed()
+	if err != nil {
+		return err
+	}
+	for code := range down.all() {
+		pressed.remove(code)
+	}
+	if err := n.Press(pressed); err != nil {
+		return err
+	}
+	if err := n.Ungrab(); err != nil {
+		return err
+	}
+	return n.Release(pressed)
 }
 
 // run delivers n's keys until its grab is taken away or it is unplugged.

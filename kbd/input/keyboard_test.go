@@ -28,7 +28,8 @@ type fakeNode struct {
 	console []string
 	leds    []uint8 // as they were set
 
-	onGrab func() // what happens at the very moment of the next grab
+	onGrab    func() // what happens at the very moment of the next grab
+	afterGrab func() // and right after it
 }
 
 func newFakeNode() *fakeNode {
@@ -108,10 +109,14 @@ func (n *fakeNode) Unread() bool {
 	return len(n.queue) > 0
 }
 
-func (n *fakeNode) Drain() (pressed bool, err error) {
+func (n *fakeNode) Drain() (pressed keySet, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	pressed = slices.ContainsFunc(n.queue, func(ev evdev.InputEvent) bool { return ev.Type == evdev.EV_KEY && ev.Value == 1 })
+	for _, ev := range n.queue {
+		if ev.Type == evdev.EV_KEY && ev.Value == 1 {
+			pressed.add(ev.Code)
+		}
+	}
 	n.queue = nil
 	return pressed, nil
 }
@@ -120,6 +125,10 @@ func (n *fakeNode) Grab() error {
 	if f := n.onGrab; f != nil {
 		n.onGrab = nil
 		f()
+	}
+	if f := n.afterGrab; f != nil {
+		n.afterGrab = nil
+		defer f()
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -149,6 +158,13 @@ func (n *fakeNode) Read(events []evdev.InputEvent) (int, error) {
 	count := copy(events, n.queue)
 	n.queue = n.queue[count:]
 	return count, nil
+}
+
+func (n *fakeNode) Press(keys keySet) error {
+	for code := range keys.all() {
+		n.press(code)
+	}
+	return nil
 }
 
 func (n *fakeNode) Release(keys keySet) error {
@@ -337,6 +353,29 @@ func TestKeyPressedAtTheMomentOfTheGrabIsNotHalfHeard(t *testing.T) {
 		d.node.release(shift)
 		d.settles(muted, time.Millisecond)
 		d.want("", "42:1 42:0")
+		d.settles(d.Unmute(), time.Millisecond)
+	})
+}
+
+func TestKeyTappedAtTheMomentOfTheGrabIsNotHalfHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.node.onGrab = func() { d.node.press(shift) }
+		d.node.afterGrab = func() { d.node.release(shift) }
+		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d.want("", "42:1 42:0")
+		d.settles(d.Unmute(), time.Millisecond)
+	})
+}
+
+func TestKeyPressedAtTheMomentOfALateGrabIsNotHalfHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.node.press(a)
+		d.node.onGrab = func() { d.node.press(shift) }
+		d.settles(d.Mute(d.deliver), time.Second)
+		d.node.release(shift)
+		d.want("", "30:1 30:0 42:1 42:0")
 		d.settles(d.Unmute(), time.Millisecond)
 	})
 }

@@ -14,15 +14,18 @@ type node interface {
 	Wait(d time.Duration) error
 	// Unread tells if there are events to read.
 	Unread() bool
-	// Drain throws away what was not read yet, and tells if a key press was among it.
-	Drain() (pressed bool, err error)
+	// Drain throws away what was not read yet, and tells the keys whose press was among it.
+	Drain() (pressed keySet, err error)
 	// Grab keeps the events from everybody else. EBUSY: somebody else does so already.
 	Grab() error
 	// Ungrab undoes Grab. It takes some 30 ms, which the kernel waits for readers of its lists (synchronize_rcu).
 	Ungrab() error
 	// Read waits for events.
 	Read(events []evdev.InputEvent) (int, error)
-	// Release injects releases of keys: while the node is not grabbed, everybody hears them.
+	// Press injects presses of keys: while the node is not grabbed, everybody hears them. Of keys that are down already
+	// nobody does.
+	Press(keys keySet) error
+	// Release injects releases of keys in the same way.
 	Release(keys keySet) error
 	// SetLEDs switches the LEDs, as Keyboard.SetLEDs has them.
 	SetLEDs(leds uint8) error

@@ -168,7 +168,7 @@ func (n *movingNode) Wait(d time.Duration) error {
 	return nil
 }
 
-func (n *movingNode) Drain() (bool, error) {
+func (n *movingNode) Drain() (keySet, error) {
 	n.drained = true
 	return n.fakeNode.Drain()
 }
