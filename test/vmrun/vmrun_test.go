@@ -25,7 +25,9 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		program := filepath.Join(dir, "vmrun")
-		if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		build := exec.Command("go", "build", "-o", program, ".")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0") // static, for it is the machine's init too
+		if out, err := build.CombinedOutput(); err != nil {
 			panic(string(out))
 		}
 		fetch := exec.Command(program, "-fetch")
