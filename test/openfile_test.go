@@ -72,8 +72,15 @@ func (d *descriptor) read(size int) (string, error) {
 	return fmt.Sprintf("% x", buf[:max(n, 0)]), err
 }
 
+// wantRead is one read. Where it is to give several bytes they are waited for first: they may come one by one.
 func (d *descriptor) wantRead(size int, want string) {
 	d.t.Helper()
+	if n := (len(want) + 1) / 3; n > 1 {
+		machine.WaitUntil(d.t, "there is enough to read", func() bool {
+			unread, err := uninterrupted(func() (int, error) { return unix.IoctlGetInt(d.fd, unix.TIOCINQ) })
+			return unread >= n || err != nil
+		})
+	}
 	if got, err := d.read(size); got != want || err != nil {
 		d.t.Fatalf("a read of %d bytes gives %q, %v; want %q", size, got, err, want)
 	}
