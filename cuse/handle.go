@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -50,7 +51,7 @@ type Handle struct {
 	armed    bool         // the kernel asked to hear of the next change; guarded by mu
 	pollKh   uint64       // and by this name; guarded by mu
 	pollMask uint32       // events asked for since it was armed; guarded by mu
-	pollers  []uint32     // threads that asked since then; guarded by mu
+	pollers  []Waiter     // threads that asked since then; guarded by mu
 }
 
 // startOpen answers an open(2), in a goroutine of its own.
@@ -185,22 +186,28 @@ func (d *Device) snapshot() []*Handle {
 	return slices.Collect(maps.Values(d.handles))
 }
 
+// A Waiter is a thread that waits for a file.
+type Waiter struct {
+	Thread uint32
+	Since  time.Time // at which it was there. It may be gone, and its number another's, if it waits in poll(2)
+}
+
 // Waiters are the threads that wait for one of the device's files: in read(2), or, as far as can be known, in poll(2) and
 // its kin. While one does, the machine cannot be suspended, for the kernel does not freeze a thread whose request a
 // frozen server has (kernel/power/process.c); whoever wants it to be must have them stop waiting.
-func (d *Device) Waiters() []uint32 {
-	var threads []uint32
+func (d *Device) Waiters() []Waiter {
+	var waiters []Waiter
 	for _, h := range d.snapshot() {
 		h.mu.Lock()
 		for _, r := range h.parked {
-			threads = append(threads, r.thread)
+			waiters = append(waiters, Waiter{r.thread, time.Now()})
 		}
 		if h.armed {
-			threads = append(threads, h.pollers...)
+			waiters = append(waiters, h.pollers...)
 		}
 		h.mu.Unlock()
 	}
-	return threads
+	return waiters
 }
 
 // write answers a write(2).

@@ -2,6 +2,7 @@ package cuse
 
 import (
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,8 +24,9 @@ func (h *Handle) poll(in *pollIn) {
 		if !h.armed {
 			h.pollMask, h.pollers = 0, h.pollers[:0]
 		}
-		if !slices.Contains(h.pollers, in.Header.Pid) && len(h.pollers) < maxPollers {
-			h.pollers = append(h.pollers, in.Header.Pid)
+		known := func(w Waiter) bool { return w.Thread == in.Header.Pid }
+		if !slices.ContainsFunc(h.pollers, known) && len(h.pollers) < maxPollers {
+			h.pollers = append(h.pollers, Waiter{in.Header.Pid, time.Now()})
 		}
 		// Several may poll one file, each for something else.
 		h.armed, h.pollKh, h.pollMask = true, in.Kh, h.pollMask|in.Events

@@ -111,7 +111,11 @@ func TestWaitersAreTheThreadsThatWait(t *testing.T) {
 	}
 	want := func(threads ...uint32) {
 		t.Helper()
-		if got := r.dev.Waiters(); !slices.Equal(got, threads) {
+		var got []uint32
+		for _, w := range r.dev.Waiters() {
+			got = append(got, w.Thread)
+		}
+		if !slices.Equal(got, threads) {
 			t.Errorf("threads %v wait, want %v", got, threads)
 		}
 	}

@@ -52,13 +52,13 @@ func (n *nodes) make(node kbd.Node) error {
 }
 
 // waiters are the threads that wait for one of the nodes.
-func (n *nodes) waiters() (threads []uint32) {
+func (n *nodes) waiters() (waiters []cuse.Waiter) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, dev := range n.devices {
-		threads = append(threads, dev.Waiters()...)
+		waiters = append(waiters, dev.Waiters()...)
 	}
-	return threads
+	return waiters
 }
 
 // check returns when all nodes are served: not, where one hangs.

@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
-	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
+
+	"kbdd/cuse"
 )
 
 // A machine does not suspend while a program waits in read(2) or poll(2) for a device in user space: the kernel cannot
@@ -22,9 +23,9 @@ import (
 // stopEvery is how often it is looked for programs that have begun to wait since.
 const stopEvery = 20 * time.Millisecond
 
-// followSleep stops the programs that wait when logind is about to suspend, until ctx ends. waiters are their threads;
+// followSleep stops the programs that wait when logind is about to suspend, until ctx ends. waiters are they;
 // sleeping is called before the machine suspends and after.
-func followSleep(ctx context.Context, log *slog.Logger, waiters func() []uint32, sleeping func(bool)) error {
+func followSleep(ctx context.Context, log *slog.Logger, waiters func() []cuse.Waiter, sleeping func(bool)) error {
 	bus, err := dbus.ConnectSystemBus(dbus.WithContext(ctx))
 	if err != nil {
 		return err
@@ -92,14 +93,15 @@ func inhibit(logind dbus.BusObject) (*os.File, error) {
 
 // A stopper stops programs and has them go on.
 type stopper struct {
-	waiters func() []uint32
+	waiters func() []cuse.Waiter
 	stopped map[uint32]bool // by us
 }
 
 // stop stops all programs that wait now, and waits until they have stopped, for a second at most.
 func (s *stopper) stop() {
-	for _, thread := range s.waiters() {
-		if s.stopped[thread] || isStopped(thread) || !hasDevice(thread) {
+	for _, w := range s.waiters() {
+		thread := w.Thread
+		if s.stopped[thread] || isStopped(thread) || isYounger(thread, time.Since(w.Since)) {
 			continue
 		}
 		if unix.Kill(int(thread), unix.SIGSTOP) == nil {
@@ -124,19 +126,30 @@ func (s *stopper) resume() {
 
 // isStopped tells if a thread is stopped, or gone.
 func isStopped(thread uint32) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", thread))
-	if err != nil {
-		return true
-	}
-	_, rest, _ := bytes.Cut(stat[max(0, bytes.LastIndexByte(stat, ')')):], []byte(") "))
-	return len(rest) > 0 && (rest[0] == 'T' || rest[0] == 't' || rest[0] == 'Z' || rest[0] == 'X')
+	fields, err := stat(thread)
+	return err != nil || len(fields) > 0 && strings.Contains("TtZX", fields[0])
 }
 
-// hasDevice tells if a thread has one of our devices open. Of one that polled once, the number may be another's by now.
-func hasDevice(thread uint32) bool {
-	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", thread))
-	return slices.ContainsFunc(links, func(link string) bool {
-		target, err := os.Readlink(link)
-		return err == nil && strings.HasPrefix(target, "/dev/kbd")
-	})
+// isYounger tells if a thread has not been there for so long. One that polled then has ended, and its number is another's.
+func isYounger(thread uint32, age time.Duration) bool {
+	const startTime, ticksPerSecond = 19, 100 // proc_pid_stat(5), field 22; USER_HZ
+	fields, err := stat(thread)
+	if err != nil || len(fields) <= startTime {
+		return true
+	}
+	ticks, err := strconv.ParseInt(fields[startTime], 10, 64)
+	var now unix.Timespec
+	if err != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) != nil {
+		return true
+	}
+	return ticks*(1e9/ticksPerSecond) > now.Nano()-int64(age)
+}
+
+// stat is what /proc/PID/stat tells, from its third field on: the second, a name, may hold anything.
+func stat(thread uint32) ([]string, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", thread))
+	if err != nil {
+		return nil, err
+	}
+	return strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])), nil
 }

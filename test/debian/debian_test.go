@@ -58,7 +58,9 @@ func TestDebian(t *testing.T) {
 		})
 		if !ok {
 			t.Log(output("journalctl --no-pager -b -u kbdd | tail -60; systemctl --no-pager status kbdd; dmesg | tail -5"))
-			t.FailNow() // the next begins where this one ends
+			if part.name == "Install" {
+				t.FailNow()
+			}
 		}
 	}
 	purgeLeavesNothing(t, before)
@@ -97,7 +99,7 @@ func install(t *testing.T, _ *person) {
 	machine.WaitUntil(t, "udev has seen /dev/kbd0 and kbd1", func() bool {
 		return output("stat -c '%a %U:%G' /dev/kbd0 /dev/kbd1") == "660 root:input\n660 root:input"
 	})
-	if got := must(t, "stat -c '%a %U:%G' /run/kbdd /run/kbdd/control.sock"); got != "755 root:root\n660 root:input" {
+	if got := must(t, "stat -c '%a %U:%G' /run/kbdd /run/kbdd/control.sock"); got != "755 root:input\n660 root:input" {
 		t.Errorf("the control socket and its folder are %q", got)
 	}
 	for _, example := range strings.Fields(must(t, "ls /usr/share/doc/kbdd/examples/*.toml")) {
@@ -131,7 +133,7 @@ func unitIsConfined(t *testing.T, _ *person) {
 		t.Errorf("exposure %v, %v:\n%s", exposure, err, said)
 	}
 	t.Log(line)
-	must(t, "systemd-analyze verify kbdd.service")
+	must(t, "systemd-analyze verify --man=no kbdd.service")
 }
 
 // doctorMends breaks what can break, and does as the doctor says until all is well.
