@@ -17,7 +17,7 @@ PROGRAMS = -with dbus-daemon -with showkey -with kbd_mode -with setleds -with kb
 # For the tests that are named TestDirect: the controller gives the PS/2 keyboard's bytes as they are, in set 2.
 DIRECT   = -append i8042.direct
 
-.PHONY: all kbdd kbdctl vmrun keybench check unit test bench figures soak deb rpm demo vm clean help
+.PHONY: all kbdd kbdctl vmrun keybench check unit test test-debian bench figures soak deb rpm demo vm clean help
 
 all: kbdd kbdctl ## build bin/kbdd and bin/kbdctl, both static
 
@@ -44,6 +44,15 @@ unit:
 test: check all vmrun ## all tests: the unit tests, and those in the QEMU machine
 	KBDD_VM_TESTS=1 VMRUN_FLAGS="$(IN_MACHINE) $(PROGRAMS)" $(GO) test -count=1 -p 1 $(STATIC) -exec $(VMRUN) $(MACHINE)
 	KBDD_VM_TESTS=1 VMRUN_FLAGS="$(IN_MACHINE) $(DIRECT)" $(GO) test -count=1 $(STATIC) -exec $(VMRUN) -run TestDirect ./test
+
+DEBS = $(CURDIR)/bin/test-debian
+test-debian: vmrun ## the packages: install, use, upgrade and remove the .deb on a whole Debian in QEMU, about 4 minutes
+	rm -rf $(DEBS)
+	KBDD_VERSION=1 cmd/kbdd/package/build deb $(DEBS)
+	KBDD_VERSION=2 cmd/kbdd/package/build deb $(DEBS)
+	KBDD_PACKAGE_TESTS=1 $(GO) test -count=1 ./test/packages
+	KBDD_VM_TESTS=1 VMRUN_FLAGS="-debian -timeout 15m -file $(DEBS)/kbdd_1_amd64.deb:/root/kbdd-1.deb -file $(DEBS)/kbdd_2_amd64.deb:/root/kbdd-2.deb" \
+		$(GO) test -count=1 -timeout 15m $(STATIC) -exec $(VMRUN) ./test/debian
 
 # Once by a clock that counts instructions, on one CPU, and once in real time. Idle is idle by either.
 BENCH    = KBDD_VM_TESTS=1 KBDD_BENCH_PAUSE=$(1) VMRUN_FLAGS="$(IN_MACHINE) -file $(CURDIR)/bin/keybench $(2)" \

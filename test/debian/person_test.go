@@ -1,6 +1,8 @@
 package debian
 
 import (
+	"encoding/hex"
+	"os"
 	"strings"
 	"testing"
 
@@ -32,7 +34,7 @@ func (p *person) sees(text string) {
 			p.t.Logf("the screen of tty%d:\n%s", p.vt, p.screen())
 		}
 	}()
-	machine.WaitUntil(p.t, p.name+" sees "+text, func() bool { return strings.Contains(p.screen(), text) })
+	waitUntil(p.t, p.name+" sees "+text, func() bool { return strings.Contains(p.screen(), text) })
 }
 
 // logIn logs in at getty's prompt.
@@ -51,7 +53,7 @@ func (p *person) prompt() string { return p.name + "@vm:~$" }
 func (p *person) reads(file string) {
 	p.t.Helper()
 	p.keyboard.Type("clear; cat /dev/kbd0 >" + file + "\n")
-	machine.WaitUntil(p.t, "the keyboard is muted", func() bool {
+	waitUntil(p.t, "the keyboard is muted", func() bool {
 		return strings.Contains(output("kbdctl status --json | tr -d ' \\n'"), `"muted":true`)
 	})
 }
@@ -59,11 +61,19 @@ func (p *person) reads(file string) {
 // heard checks what the program has read, in hexadecimal, and that the screen shows none of it.
 func (p *person) heard(file, want string) {
 	p.t.Helper()
-	path := "/home/" + p.name + "/" + file
-	machine.WaitUntil(p.t, "the reader has "+want, func() bool { return output("od -An -v -tx1 "+path+" | tr -d ' \\n'") == want })
+	p.got(file, want)
 	if text := p.screen(); strings.Count(text, "\n") > 1 || strings.TrimSpace(strings.TrimPrefix(text, p.prompt())) != "" {
 		p.t.Errorf("the screen shows what was typed for the reader: %q", text)
 	}
+}
+
+// got waits until the program has read that.
+func (p *person) got(file, want string) {
+	p.t.Helper()
+	waitUntil(p.t, "the reader has "+want, func() bool {
+		codes, err := os.ReadFile("/home/" + p.name + "/" + file)
+		return err == nil && hex.EncodeToString(codes) == want
+	})
 }
 
 // shellGoesOn has the shell say a word, which shows that what is typed reaches it and nothing else.

@@ -61,11 +61,12 @@ func furnish(j job.Job) error {
 		return err
 	}
 	modules := filepath.Join(j.Root, "/usr/lib/modules", unix.ByteSliceToString(host.Release[:]))
-	if err := os.MkdirAll(modules, 0o755); err != nil {
+	kernel := filepath.Join(modules, "kernel")
+	if err := os.MkdirAll(kernel, 0o755); err != nil {
 		return err
 	}
 	for _, file := range j.Modules {
-		if err := os.Rename(file, filepath.Join(modules, filepath.Base(file))); err != nil {
+		if err := os.Rename(file, filepath.Join(kernel, filepath.Base(file))); err != nil {
 			return err
 		}
 	}
