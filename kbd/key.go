@@ -40,6 +40,22 @@ func (p *port) keyLocked(now time.Time, key scancode.Key, pressed bool) []*File 
 	return p.target.keyLocked(now, key, pressed)
 }
 
+// lost tells all who hear a keyboard that it has lost keys.
+func (s *Service) lost(p *port) {
+	var files []*File
+	s.mu.Lock()
+	if p.target != nil {
+		files = p.target.files
+	}
+	for _, f := range files {
+		if f.hearsLocked() {
+			f.keyboard.Overrun()
+		}
+	}
+	s.mu.Unlock()
+	s.wake(time.Now(), files)
+}
+
 // wake brings files what was queued for them.
 func (s *Service) wake(now time.Time, files []*File) {
 	if len(files) == 0 {

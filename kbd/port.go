@@ -14,6 +14,7 @@ const maxPorts = 64
 type port struct {
 	device  *Device                         // its own, /dev/kbdN; fixed
 	deliver func(code uint16, pressed bool) // fixed
+	lost    func()                          // fixed
 
 	// All below is guarded by Service.mu.
 
@@ -71,6 +72,7 @@ func (s *Service) portFor(k Keyboard) (p *port, isNew bool) {
 func (s *Service) newPortLocked(id string) *port {
 	p := &port{id: id}
 	p.deliver = func(code uint16, pressed bool) { s.key(p, scancode.Key(code), pressed) }
+	p.lost = func() { s.lost(p) }
 	p.device = &Device{service: s, name: fmt.Sprint("kbd", len(s.ports)+1), own: p}
 	s.ports = append(s.ports[:len(s.ports):len(s.ports)], p)
 	return p
@@ -111,7 +113,7 @@ func (s *Service) routeLocked() (changing []<-chan struct{}) {
 		p.moveLocked(target)
 		switch {
 		case target != nil:
-			changing = append(changing, p.keyboard.Mute(p.deliver))
+			changing = append(changing, p.keyboard.Mute(p.deliver, p.lost))
 		case had != nil:
 			changing = append(changing, p.keyboard.Unmute())
 		}

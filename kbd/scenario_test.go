@@ -27,6 +27,7 @@ import (
 // somebody is to have heard since the last time:
 //
 //	plug A            keyboard A is plugged in; unplug A
+//	lose A            the kernel's buffer runs over, with keys of A in it
 //	press A LEFTCTRL  keys go down, release A: up, tap A: both; names are those of KEY_* in linux/input-event-codes.h
 //	open f kbd0       file f; with vt 2: by a process on terminal 2, with write: O_WRONLY, with uid 7, with nonblock
 //	open f kbd0 fails EBUSY
@@ -198,6 +199,10 @@ func (s *scene) try(verb string, args []string) error {
 	case "press", "release", "tap":
 		for _, name := range args[1:] {
 			s.keyboards[args[0]].keys(verb, keyNamed(s.t, name))
+		}
+	case "lose":
+		if lost := s.keyboards[args[0]].lost; lost != nil {
+			lost()
 		}
 	case "open":
 		return s.open(args)
@@ -373,6 +378,7 @@ type fakeKeyboard struct {
 
 	mu      sync.Mutex
 	deliver func(code uint16, pressed bool) // nil while it is the console's; guarded by mu
+	lost    func()                          // likewise
 	leds    *uint8                          // guarded by mu
 }
 
@@ -400,10 +406,10 @@ func (k *fakeKeyboard) SetLEDs(leds uint8) {
 	k.leds = &leds
 }
 
-func (k *fakeKeyboard) Mute(deliver func(code uint16, pressed bool)) <-chan struct{} {
+func (k *fakeKeyboard) Mute(deliver func(code uint16, pressed bool), lost func()) <-chan struct{} {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.deliver = deliver
+	k.deliver, k.lost = deliver, lost
 	if k.settling != nil {
 		return k.settling
 	}
@@ -413,7 +419,7 @@ func (k *fakeKeyboard) Mute(deliver func(code uint16, pressed bool)) <-chan stru
 func (k *fakeKeyboard) Unmute() <-chan struct{} {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.deliver, k.leds = nil, nil
+	k.deliver, k.lost, k.leds = nil, nil, nil
 	return done
 }
 

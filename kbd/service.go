@@ -14,9 +14,10 @@ type Keyboard interface {
 	// ID is the keyboard's place and identity: the same when it is unplugged and plugged in again.
 	ID() string
 	// Mute takes the keyboard from the console and gives its presses and releases to deliver, from a thread of its
-	// own. Every press that is delivered is followed by its release. The channel is closed when the keyboard is muted,
-	// or cannot be, or Unmute has overtaken it. Mute itself does not wait; a muted keyboard stays so.
-	Mute(deliver func(code uint16, pressed bool)) <-chan struct{}
+	// own. Every press that is delivered is followed by its release. From the same thread lost tells that keys were
+	// lost. The channel is closed when the keyboard is muted, or cannot be, or Unmute has overtaken it. Mute itself does
+	// not wait; a muted keyboard stays so.
+	Mute(deliver func(code uint16, pressed bool), lost func()) <-chan struct{}
 	// Unmute gives the keyboard back. The channel is closed when the console has it. Unmute itself does not wait.
 	Unmute() <-chan struct{}
 	// SetLEDs lights a muted keyboard's LEDs, in the bits of atkbd.LEDs, until Unmute.

@@ -3,6 +3,7 @@ package test
 import (
 	"bytes"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -12,6 +13,31 @@ import (
 
 	"kbdd/test/machine"
 )
+
+// TestKeysThatTheKernelLosesAreAnOverrun has more typed than the kernel keeps, while kbdd does not run.
+func TestKeysThatTheKernelLosesAreAnOverrun(t *testing.T) {
+	machine.Require(t)
+	keyboard := machine.NewUinput(t, machine.UinputConfig{Name: "fast keyboard"})
+	kbdd := startKbdd(t)
+	f := open(t, os.O_RDONLY)
+	keyboard.Press(machine.KeyLeftShift)
+	f.want("2a")
+	kbdd.cmd.Process.Signal(unix.SIGSTOP)
+	machine.WaitUntil(t, "kbdd is stopped", func() bool {
+		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", kbdd.cmd.Process.Pid))
+		return bytes.Contains(stat, []byte(") T "))
+	})
+	for range 100 {
+		keyboard.Type("kbdd")
+	}
+	keyboard.Release(machine.KeyLeftShift)
+	keyboard.Press(machine.KeyA)
+	kbdd.cmd.Process.Signal(unix.SIGCONT)
+
+	f.want("ff aa 1e") // keys were lost; and what is up and down now
+	keyboard.Release(machine.KeyA)
+	f.want("9e")
+}
 
 // TestReaderThatSleepsIsBroughtLevel has a file that is not read while more is typed than its queue holds.
 func TestReaderThatSleepsIsBroughtLevel(t *testing.T) {

@@ -139,6 +139,21 @@ func (k *Keyboard) overrun() {
 		return
 	}
 	k.behind = true
+	k.sendOverrun()
+}
+
+// Overrun tells that keys were lost on the way to this keyboard. Its owner sees to those that are down, or not any more.
+func (k *Keyboard) Overrun() {
+	switch {
+	case !k.scanning || k.behind: // the reader is told nothing, or was told already
+	case k.out.keyRoom() < scancode.MaxLen+1:
+		k.overrun()
+	default:
+		k.sendOverrun()
+	}
+}
+
+func (k *Keyboard) sendOverrun() {
 	k.overruns++
 	switch k.Set() {
 	case scancode.Set1:
@@ -229,5 +244,5 @@ func (k *Keyboard) SetLEDs(leds LEDs) {
 // Dropped is how many presses had no code in the selected set.
 func (k *Keyboard) Dropped() uint64 { return k.dropped }
 
-// Overruns is how many times the queue was full, and the overrun code was sent in the place of keys.
+// Overruns is how many times keys were lost, and the overrun code was sent in their place.
 func (k *Keyboard) Overruns() uint64 { return k.overruns }

@@ -18,6 +18,7 @@ import (
 //	host ED 02       bytes written to the keyboard
 //	tick 500ms       time goes by, with a Tick whenever one is due
 //	release all      as at an unplug
+//	overrun          keys were lost before they came here
 //	leds 02          the LEDs must be these
 //	=> 1e 9e         what can be read, all of it; nothing if left out
 //
@@ -90,6 +91,8 @@ func (s *scenario) step(words []string) error {
 		s.pass(d)
 	case "release":
 		s.k.ReleaseAll()
+	case "overrun":
+		s.k.Overrun()
 	case "leds":
 		if got := mustHex(arg)[0]; s.k.LEDs() != LEDs(got) {
 			return fmt.Errorf("LEDs are %02x", s.k.LEDs())

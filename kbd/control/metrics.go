@@ -17,7 +17,7 @@ func (m *Metrics) writeTo(w io.Writer) error {
 	single("kbdd_holders", "gauge", "Files that are open.", m.Holders)
 	single("kbdd_keys_total", "counter", "Presses and releases that a device heard.", m.Keys)
 	single("kbdd_dropped_total", "counter", "Presses that had no code in the reader's set.", m.Dropped)
-	single("kbdd_overruns_total", "counter", "Times that a reader's queue was full.", m.Overruns)
+	single("kbdd_overruns_total", "counter", "Times that keys were lost, and a reader was told.", m.Overruns)
 	m.MuteWait.writeTo(&b, "kbdd_mute_wait_seconds", "How long open(2) waited for the keyboards to be muted.")
 	m.Latency.writeTo(&b, "kbdd_latency_seconds", "From when kbdd has a key until its readers are told.")
 	_, err := io.WriteString(w, b.String())

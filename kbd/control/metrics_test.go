@@ -31,7 +31,7 @@ kbdd_keys_total 1234
 # HELP kbdd_dropped_total Presses that had no code in the reader's set.
 # TYPE kbdd_dropped_total counter
 kbdd_dropped_total 3
-# HELP kbdd_overruns_total Times that a reader's queue was full.
+# HELP kbdd_overruns_total Times that keys were lost, and a reader was told.
 # TYPE kbdd_overruns_total counter
 kbdd_overruns_total 1
 # HELP kbdd_mute_wait_seconds How long open(2) waited for the keyboards to be muted.

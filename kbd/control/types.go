@@ -71,7 +71,7 @@ type Metrics struct {
 	Holders  int
 	Keys     uint64 // presses and releases that a device heard
 	Dropped  uint64 // presses that had no code in the reader's set
-	Overruns uint64 // times that a reader's queue was full
+	Overruns uint64 // times that keys were lost, and a reader was told
 
 	MuteWait Histogram // how long open(2) waited for the keyboards to be muted
 	Latency  Histogram // from when kbdd has a key until its readers are told

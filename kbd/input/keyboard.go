@@ -35,6 +35,10 @@ const NeutralLimit = 500 * time.Millisecond
 // when the keyboard is given back or unplugged; repeats are not delivered.
 type Deliver = func(code uint16, pressed bool)
 
+// Lost takes the news that the kernel's buffer has run over, and that keys were lost with it. What is down is delivered
+// from then on as ever. It is called as a Deliver is.
+type Lost = func()
+
 // A Keyboard is one evdev node that is a keyboard.
 type Keyboard struct {
 	Info
@@ -46,6 +50,7 @@ type Keyboard struct {
 	mu      sync.Mutex
 	want    bool          // guarded by mu; that the keyboard be muted
 	deliver Deliver       // guarded by mu; of the last Mute
+	lost    Lost          // guarded by mu; likewise
 	leds    int           // guarded by mu; of the last SetLEDs since then, or asTheyAre
 	busy    bool          // guarded by mu; change runs
 	settled chan struct{} // guarded by mu; closed when change ends
@@ -77,10 +82,10 @@ func newKeyboard(info Info, log *slog.Logger) *Keyboard {
 
 // Mute takes the keyboard from the console and gives its keys to deliver. It returns at once, and the channel that it
 // returns is closed when that is done, or has failed, or an Unmute has overtaken it. A failure is logged.
-func (k *Keyboard) Mute(deliver Deliver) <-chan struct{} {
+func (k *Keyboard) Mute(deliver Deliver, lost Lost) <-chan struct{} {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.deliver = deliver
+	k.deliver, k.lost = deliver, lost
 	return k.changeToLocked(true)
 }
 
@@ -184,7 +189,8 @@ func (k *Keyboard) take() bool {
 		if hidden, err = settle(n, k.wanted); err == nil {
 			k.mu.Lock()
 			k.node, k.ended, k.failure = n, make(chan struct{}), nil
-			go k.run(n, k.deliver, hidden, k.ended)
+			s := stream{node: n, deliver: k.deliver, lost: k.lost, pointer: k.pointer}
+			go k.run(n, s, hidden, k.ended)
 			k.showLocked()
 			k.mu.Unlock()
 			return true
@@ -288,11 +294,10 @@ func letGo(n node, pressed keySet) error {
 }
 
 // run delivers n's keys until its grab is taken away or it is unplugged.
-func (k *Keyboard) run(n node, deliver Deliver, hidden keySet, ended chan struct{}) {
+func (k *Keyboard) run(n node, s stream, hidden keySet, ended chan struct{}) {
 	// The thread that comes back from read(2) answers the client's read; another would have to be woken for that.
 	runtime.LockOSThread()
 	defer close(ended)
-	s := stream{node: n, deliver: deliver, pointer: k.pointer}
 	if k.HardwareRepeat() {
 		s.hide(hidden, time.Now().Add(hardwareRepeatMax))
 	}

@@ -91,6 +91,7 @@ func newCombined(t *testing.T) *combined {
 			c.keys = append(c.keys, fmt.Sprint(code, pressed))
 		}
 	}
+	c.lost = func() { c.keys = append(c.keys, "lost") }
 	return c
 }
 
@@ -136,7 +137,7 @@ func TestButtonsAreMendedAfterLostEvents(t *testing.T) {
 	now.add(evdev.BTN_RIGHT)
 	*c.node.(*pressedKeys) = pressedKeys(now)
 	c.take(events(t, "dropped x:9 report"))
-	c.want(nil, "x:1", "left:0 right:1")
+	c.want([]string{"lost"}, "x:1", "left:0 right:1")
 	c.take(events(t, "x:2 right:0 report"))
 	c.want(nil, "x:2 right:0")
 }

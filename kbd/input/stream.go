@@ -14,6 +14,7 @@ const hardwareRepeatMax = 550 * time.Millisecond
 type stream struct {
 	node    interface{ Pressed() (keySet, error) }
 	deliver Deliver
+	lost    Lost
 	pointer *pointer // nil if the node is a keyboard and nothing else
 
 	down    keySet // pressed, as far as was delivered
@@ -41,6 +42,7 @@ func (s *stream) take(events []evdev.InputEvent) (repeated bool) {
 			s.dropped = true
 		case ev.Type == evdev.EV_SYN && ev.Code == evdev.SYN_REPORT && s.dropped:
 			s.dropped = false
+			s.lost()
 			s.level()
 		case ev.Type == evdev.EV_KEY && !s.dropped:
 			switch ev.Value {
