@@ -142,6 +142,12 @@ func TestButtonsAreMendedAfterLostEvents(t *testing.T) {
 	c.want(nil, "x:2 right:0")
 }
 
+func TestKeysFromBeforeTheMendingAreNotHeard(t *testing.T) {
+	c := newCombined(t)
+	c.take(events(t, "a:1 report dropped a:0 report a:1 left:1 report x:2 report")) // by now both are up again
+	c.want([]string{"30 true", "lost", "30 false"}, "x:2")
+}
+
 func TestButtonsAreReleasedAtTheEnd(t *testing.T) {
 	c := newCombined(t)
 	c.take(events(t, "left:1 report right:1 right:0 pad:1"))

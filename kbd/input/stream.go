@@ -32,8 +32,12 @@ func (s *stream) hide(keys keySet, until time.Time) {
 
 // take delivers events, and tells if there was a repeat among them.
 func (s *stream) take(events []evdev.InputEvent) (repeated bool) {
+	stale := false // what follows of keys is older than what level has found, and what undid it may be gone with that
 	for i := range events {
 		ev := &events[i]
+		if stale && ev.Type == evdev.EV_KEY {
+			continue
+		}
 		if s.pointer != nil {
 			s.pointer.take(ev)
 		}
@@ -44,6 +48,7 @@ func (s *stream) take(events []evdev.InputEvent) (repeated bool) {
 			s.dropped = false
 			s.lost()
 			s.level()
+			stale = true
 		case ev.Type == evdev.EV_KEY && !s.dropped:
 			switch ev.Value {
 			case 0:
