@@ -8,7 +8,7 @@ TOOL     = $(GO) tool -modfile=test/tools/go.mod
 STATIC   = -tags netgo,osusergo -ldflags '-linkmode external -extldflags -static -X main.version=$(VERSION)'
 
 # Packages whose tests touch the kernel, and so run in the QEMU machine.
-MACHINE  = ./cuse ./test ./test/machine
+MACHINE  = ./cuse ./kbd/input ./test ./test/machine
 VMRUN    = $(CURDIR)/bin/vmrun
 IN_MACHINE = -timeout 8m -file $(CURDIR)/bin/kbdd -file $(CURDIR)/bin/kbdctl
 # Debian's programs that the tests run there.

@@ -1,0 +1,73 @@
+package input
+
+import (
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"kbdd/test/machine"
+)
+
+// TestConsoleIsSentTheReleaseThatItHasMissed has a Shift half heard, as one that is tapped at the moment of a grab.
+func TestConsoleIsSentTheReleaseThatItHasMissed(t *testing.T) {
+	machine.Require(t)
+	keyboard := machine.NewUinput(t, machine.UinputConfig{Name: "keyboard"})
+	n, err := openNode(keyboard.Node())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	const noModifier, shiftDown = 0, 1
+	waitShiftState := func(state byte) {
+		t.Helper()
+		machine.WaitUntil(t, "the console has its modifiers right", func() bool { return shiftState(t) == state })
+	}
+	keyboard.Press(machine.KeyLeftShift)
+	waitShiftState(shiftDown)
+	if err := n.Grab(); err != nil {
+		t.Fatal(err)
+	}
+	keyboard.Release(machine.KeyLeftShift)
+	machine.WaitUntil(t, "Shift is up", func() bool {
+		keys, err := n.Pressed()
+		return err == nil && keys.empty()
+	})
+	if shiftState(t) != shiftDown {
+		t.Fatal("the console has heard the release all the same")
+	}
+	var pressed keySet
+	pressed.add(shift)
+	if err := letGo(n, pressed); err != nil {
+		t.Fatal(err)
+	}
+	waitShiftState(noModifier)
+
+	// A release that it has not missed.
+	if err := n.Grab(); err != nil {
+		t.Fatal(err)
+	}
+	if err := letGo(n, pressed); err != nil {
+		t.Fatal(err)
+	}
+	keyboard.Press(machine.KeyLeftShift)
+	waitShiftState(shiftDown)
+	keyboard.Release(machine.KeyLeftShift)
+	waitShiftState(noModifier)
+}
+
+// shiftState is the modifiers that the console takes to be down.
+func shiftState(t *testing.T) byte {
+	t.Helper()
+	fd, err := unix.Open("/dev/tty1", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	const tiocLinux, getShiftState = 0x541c, 6
+	arg := [2]byte{getShiftState}
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), tiocLinux, uintptr(unsafe.Pointer(&arg))); errno != 0 {
+		t.Fatal(errno)
+	}
+	return arg[0]
+}
