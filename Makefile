@@ -10,7 +10,7 @@ STATIC   = -tags netgo,osusergo -ldflags '-linkmode external -extldflags -static
 # Packages whose tests touch the kernel, and so run in the QEMU machine.
 MACHINE  = ./cuse ./kbd/input ./test ./test/machine
 VMRUN    = $(CURDIR)/bin/vmrun
-IN_MACHINE = -timeout 8m -file $(CURDIR)/bin/kbdd -file $(CURDIR)/bin/kbdctl
+IN_MACHINE = -timeout 9m30s -file $(CURDIR)/bin/kbdd -file $(CURDIR)/bin/kbdctl
 # Debian's programs that the tests run there.
 PROGRAMS = -with dbus-daemon -with showkey -with kbd_mode -with setleds -with kbdrate -with dd -with hexdump -with timeout
 
