@@ -52,6 +52,7 @@ type Handle struct {
 	pollKh   uint64       // and by this name; guarded by mu
 	pollMask uint32       // events asked for since it was armed; guarded by mu
 	pollers  []Waiter     // threads that asked since then; guarded by mu
+	readers  []Waiter     // threads that read and would wait, the last of them; guarded by mu
 }
 
 // startOpen answers an open(2), in a goroutine of its own.
@@ -186,25 +187,20 @@ func (d *Device) snapshot() []*Handle {
 	return slices.Collect(maps.Values(d.handles))
 }
 
-// A Waiter is a thread that waits for a file.
+// A Waiter is a thread that waits for a file, or has done so lately.
 type Waiter struct {
 	Thread uint32
-	Since  time.Time // at which it was there. It may be gone, and its number another's, if it waits in poll(2)
+	Since  time.Time // at which it was there. It may be gone, and its number another's
 }
 
-// Waiters are the threads that wait for one of the device's files: in read(2), or, as far as can be known, in poll(2) and
-// its kin. While one does, the machine cannot be suspended, for the kernel does not freeze a thread whose request a
-// frozen server has (kernel/power/process.c); whoever wants it to be must have them stop waiting.
+// Waiters are the threads that wait for one of the device's files, or have done so lately and may again at any moment: in
+// read(2), or, as far as can be known, in poll(2) and its kin. While one waits, the machine cannot be suspended, for the kernel
+// does not freeze a thread whose request a frozen server has (kernel/power/process.c); whoever wants it to be must have them stop.
 func (d *Device) Waiters() []Waiter {
 	var waiters []Waiter
 	for _, h := range d.snapshot() {
 		h.mu.Lock()
-		for _, r := range h.parked {
-			waiters = append(waiters, Waiter{r.thread, time.Now()})
-		}
-		if h.armed {
-			waiters = append(waiters, h.pollers...)
-		}
+		waiters = append(append(waiters, h.readers...), h.pollers...)
 		h.mu.Unlock()
 	}
 	return waiters

@@ -1,20 +1,12 @@
 package cuse
 
-import (
-	"slices"
-	"time"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // A Poller is a File that says when it is ready. Others always are, to read and to write.
 type Poller interface {
 	// Poll returns the poll(2) events that hold now: unix.POLLIN, unix.POLLOUT, unix.POLLHUP and the like. It must not wait.
 	Poll() uint32
 }
-
-// maxPollers bounds how many threads are remembered that poll one file.
-const maxPollers = 64
 
 // poll answers what holds now, and remembers whether the kernel wants to hear of the next change.
 func (h *Handle) poll(in *pollIn) {
@@ -24,10 +16,7 @@ func (h *Handle) poll(in *pollIn) {
 		if !h.armed {
 			h.pollMask, h.pollers = 0, h.pollers[:0]
 		}
-		known := func(w Waiter) bool { return w.Thread == in.Header.Pid }
-		if !slices.ContainsFunc(h.pollers, known) && len(h.pollers) < maxPollers {
-			h.pollers = append(h.pollers, Waiter{in.Header.Pid, time.Now()})
-		}
+		h.pollers = remember(h.pollers, in.Header.Pid)
 		// Several may poll one file, each for something else.
 		h.armed, h.pollKh, h.pollMask = true, in.Kh, h.pollMask|in.Events
 		h.noteLocked()

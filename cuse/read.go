@@ -4,6 +4,7 @@ import (
 	"io"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -26,6 +27,9 @@ func (h *Handle) read(in *fuse.ReadIn) {
 	r := parkedRead{unique: in.Unique, size: int(min(in.Size, maxTransfer)), thread: in.Pid}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if in.Flags&unix.O_NONBLOCK == 0 {
+		h.readers = remember(h.readers, r.thread)
+	}
 	// While others wait there is nothing to read.
 	if len(h.parked) == 0 && h.answerLocked(r) {
 		h.noteLocked()
@@ -41,6 +45,20 @@ func (h *Handle) read(in *fuse.ReadIn) {
 		h.parked = append(h.parked, r)
 		h.noteLocked()
 	}
+}
+
+// remember puts a thread among the last ones that waited, or would have if there had been nothing.
+func remember(waiters []Waiter, thread uint32) []Waiter {
+	const most = 64
+	i := slices.IndexFunc(waiters, func(w Waiter) bool { return w.Thread == thread })
+	switch {
+	case i >= 0:
+		waiters[i].Since = time.Now()
+		return waiters
+	case len(waiters) == most:
+		waiters = slices.Delete(waiters, 0, 1)
+	}
+	return append(waiters, Waiter{thread, time.Now()})
 }
 
 // Wake tells those who wait on the file that it may be ready: parked reads are answered as far as Read has something,

@@ -98,7 +98,7 @@ func TestPollWaitsWhileThereIsNothing(t *testing.T) {
 	}
 }
 
-func TestWaitersAreTheThreadsThatWait(t *testing.T) {
+func TestWaitersAreTheThreadsThatWaitOrMayAtAnyMoment(t *testing.T) {
 	var w well
 	r := newRig(t, openWell(&w))
 	r.openFile()
@@ -128,11 +128,19 @@ func TestWaitersAreTheThreadsThatWait(t *testing.T) {
 	}
 	from(11, opPoll, body(pollIn{Fh: 1, PollFlags: pollScheduleNotify, Events: unix.POLLIN}))
 	want(8, 10, 11)
+	// Those who are answered come back.
 	w.data = []byte("xy")
 	w.Wake()
-	want()
+	want(8, 10, 11)
+	from(12, opRead, read(1, 0))
 	from(12, opPoll, body(pollIn{Fh: 1, PollFlags: pollScheduleNotify, Events: unix.POLLIN}))
-	want(12)
+	want(8, 12, 12)
+	for thread := range uint32(64) {
+		from(100+thread, opRead, read(1, 0))
+	}
+	if got := r.dev.Waiters(); len(got) != 65 || got[0].Thread != 100 {
+		t.Errorf("%d threads wait, from %d on", len(got), got[0].Thread)
+	}
 }
 
 func TestReleaseEndsReadsThatLinuxWouldHaveEnded(t *testing.T) {

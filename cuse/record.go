@@ -234,6 +234,7 @@ func (s *slot) read(h *Handle) ([]byte, error) {
 	for range in.Parked {
 		r := view[parkedRecord](rest)
 		h.parked = append(h.parked, parkedRead{unique: r.Unique, size: int(r.Size), thread: r.Thread})
+		h.readers = remember(h.readers, r.Thread)
 		rest = rest[parkedRecordSize:]
 	}
 	for range in.Calls {
