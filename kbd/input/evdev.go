@@ -170,6 +170,11 @@ func (n *evdevNode) inject(keys keySet, value int32) error {
 	return n.write(events)
 }
 
+// Wake injects a SYN_CONFIG. While the node is grabbed no one else gets it, and drivers do not know it.
+func (n *evdevNode) Wake() error {
+	return n.write([]evdev.InputEvent{{Type: evdev.EV_SYN, Code: evdev.SYN_CONFIG}})
+}
+
 // ledBits are evdev's LEDs in the order of the bits of KDGETLED.
 var ledBits = [...]uint16{evdev.LED_SCROLLL, evdev.LED_NUML, evdev.LED_CAPSL}
 

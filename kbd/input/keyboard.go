@@ -30,6 +30,9 @@ import (
 // NeutralLimit is how long a keyboard may take to become neutral before releases are injected.
 const NeutralLimit = 500 * time.Millisecond
 
+// deliverLimit is how long injected releases may take to be delivered.
+const deliverLimit = 50 * time.Millisecond
+
 // Deliver takes a key press or release of one keyboard: a Linux key code, and whether it went down. It is called from
 // the thread that reads the keyboard, and must not wait. For every press that is delivered a release follows, also
 // when the keyboard is given back or unplugged; repeats are not delivered.
@@ -69,6 +72,7 @@ type Keyboard struct {
 	watched    atomic.Bool   // giveBack looks at it
 	lastRepeat atomic.Int64  // when a held key last repeated, in ns of Unix time; set by run
 	flushed    atomic.Bool   // giveBack's look has taken events away from run
+	allUp      atomic.Bool   // run has delivered the release of all that it has delivered the press of
 }
 
 // newKeyboard is the keyboard that info tells of. Nothing is opened yet.
@@ -311,6 +315,7 @@ func (k *Keyboard) run(n node, s stream, hidden keySet, ended chan struct{}) {
 			k.threadEnded(err)
 			return
 		}
+		k.allUp.Store(false)
 		if s.take(events[:count]) {
 			k.lastRepeat.Store(time.Now().UnixNano())
 		}
@@ -319,6 +324,7 @@ func (k *Keyboard) run(n node, s stream, hidden keySet, ended chan struct{}) {
 			s.level()
 		}
 		if k.watched.Load() {
+			k.allUp.Store(s.down.empty())
 			k.tell()
 		}
 	}
@@ -335,21 +341,27 @@ func (k *Keyboard) threadEnded(err error) {
 }
 
 // giveBack ungrabs n at a neutral moment, or after NeutralLimit with releases injected, unless the keyboard is wanted
-// again meanwhile.
+// again meanwhile. Before the console has the keyboard, all releases are delivered: those that go around the mute would
+// come in between what is typed there.
 func (k *Keyboard) giveBack(n node) {
+	k.allUp.Store(false)
 	k.watched.Store(true)
 	defer k.watched.Store(false)
 	deadline := time.Now().Add(NeutralLimit)
+	injected := false
 	for {
 		if k.wanted() {
 			return
 		}
 		keys, err := n.Pressed()
-		if err != nil || keys.empty() {
+		if err != nil || keys.empty() && k.allUp.Load() {
 			break
 		}
 		k.flushed.Store(true)
 		left := time.Until(deadline)
+		if left <= 0 && injected {
+			break
+		}
 		if left <= 0 {
 			// A keyboard that repeats by itself goes on after an injected release, and the console would take the next
 			// repeat for a press. It has to be heard out.
@@ -358,7 +370,11 @@ func (k *Keyboard) giveBack(n node) {
 				continue
 			}
 			n.Release(keys) // where this fails the keyboard is gone
-			break
+			injected, deadline = true, time.Now().Add(deliverLimit)
+			continue
+		}
+		if keys.empty() {
+			n.Wake() // run sees the keys up that this look has hidden from it
 		}
 		select {
 		case <-k.news:

@@ -30,6 +30,7 @@ type fakeNode struct {
 
 	onGrab    func() // what happens at the very moment of the next grab
 	afterGrab func() // and right after it
+	onRevoke  func() // and at the moment of the next revoke
 }
 
 func newFakeNode() *fakeNode {
@@ -167,6 +168,14 @@ func (n *fakeNode) Press(keys keySet) error {
 	return nil
 }
 
+func (n *fakeNode) Wake() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.queue = append(n.queue, evdev.InputEvent{Type: evdev.EV_SYN, Code: evdev.SYN_CONFIG}, evdev.InputEvent{Type: evdev.EV_SYN})
+	n.changed.Broadcast()
+	return nil
+}
+
 func (n *fakeNode) Release(keys keySet) error {
 	for code := range keys.all() {
 		n.release(code)
@@ -182,6 +191,10 @@ func (n *fakeNode) SetLEDs(leds uint8) error {
 }
 
 func (n *fakeNode) Revoke() error {
+	if f := n.onRevoke; f != nil {
+		n.onRevoke = nil
+		f()
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.grabbed, n.revoked = false, true
@@ -486,6 +499,44 @@ func TestNoKeySticksThroughMuteAgain(t *testing.T) {
 		d.node.release(shift)
 		d.want("48:0 42:0", "")
 		d.settles(d.Unmute(), time.Millisecond)
+	})
+}
+
+func TestReleasesAreDeliveredBeforeTheConsoleHasTheKeyboard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, release := range map[string]func(d *desk){
+			"by fingers":  func(d *desk) { d.node.release(shift) },
+			"by us":       func(d *desk) {},
+			"no reaction": nil,
+		} {
+			d := newDesk(t)
+			d.settles(d.Mute(d.deliver), time.Millisecond)
+			d.node.press(shift)
+			d.want("42:1", "")
+			revoked := false
+			d.node.onRevoke = func() {
+				revoked = true
+				if want := "42:0"; release != nil && !slices.Contains(d.got, want) {
+					t.Errorf("%s: the console has the keyboard before the release is delivered", name)
+				}
+			}
+			unmuted := d.Unmute()
+			d.node.slow = true // giveBack looks at the keys before run reads the release
+			if release != nil {
+				release(d)
+				d.tell()
+				synctest.Wait()
+				d.node.mu.Lock()
+				d.node.slow = false
+				d.node.changed.Broadcast()
+				d.node.mu.Unlock()
+			}
+			d.settles(unmuted, NeutralLimit+deliverLimit+time.Millisecond)
+			d.want("42:0", "")
+			if !revoked {
+				t.Errorf("%s: the console does not have the keyboard", name)
+			}
+		}
 	})
 }
 

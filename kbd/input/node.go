@@ -22,6 +22,8 @@ type node interface {
 	Ungrab() error
 	// Read waits for events.
 	Read(events []evdev.InputEvent) (int, error)
+	// Wake has Read return an event that means nothing.
+	Wake() error
 	// Press injects presses of keys: while the node is not grabbed, everybody hears them. Of keys that are down already
 	// nobody does.
 	Press(keys keySet) error
