@@ -43,6 +43,12 @@ type daemon struct {
 // startKbdd runs kbdd until the test ends, and returns when it says that it is ready.
 func startKbdd(t testing.TB, args ...string) *daemon {
 	t.Helper()
+	return startKbddWith(t, nil, args...)
+}
+
+// startKbddWith is startKbdd for a process that is prepared otherwise, or not if prepare is nil.
+func startKbddWith(t testing.TB, prepare func(*exec.Cmd), args ...string) *daemon {
+	t.Helper()
 	socket := filepath.Join(t.TempDir(), "notify")
 	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
@@ -53,6 +59,9 @@ func startKbdd(t testing.TB, args ...string) *daemon {
 	d.cmd = exec.Command("kbdd", args...)
 	d.cmd.Env = append(os.Environ(), "GODEBUG=", "NOTIFY_SOCKET="+socket) // its scheduler is as it will be
 	d.cmd.Stderr = d.log
+	if prepare != nil {
+		prepare(d.cmd)
+	}
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -77,12 +86,18 @@ func startKbdd(t testing.TB, args ...string) *daemon {
 func (d *daemon) end(sig syscall.Signal) error {
 	d.t.Helper()
 	d.cmd.Process.Signal(sig)
+	return d.wait(d.t, sig.String())
+}
+
+// wait waits for the end, after what should bring it about.
+func (d *daemon) wait(t testing.TB, after string) error {
+	t.Helper()
 	select {
 	case err := <-d.done:
 		d.done <- err
 		return err
 	case <-time.After(machine.Limit):
-		d.t.Fatalf("kbdd still runs after %v", sig)
+		t.Fatalf("kbdd still runs after %s", after)
 	}
 	return nil
 }
@@ -209,12 +224,22 @@ func startReader(t testing.TB) *reader {
 	return startReaderIn(t, "read")
 }
 
-// startReaderIn starts a reader that waits in read or in poll. Reads are not to be interrupted "read, and nothing else".
+// startReaderIn starts a reader that waits in read, or in poll, or never reads: in pause. Reads are not to be interrupted
+// "read, and nothing else".
 func startReaderIn(t testing.TB, call string) *reader {
+	t.Helper()
+	return startReaderWith(t, nil, call)
+}
+
+// startReaderWith is startReaderIn for a process that is prepared otherwise, or not if prepare is nil.
+func startReaderWith(t testing.TB, prepare func(*exec.Cmd), call string) *reader {
 	t.Helper()
 	r := &reader{t: t, cmd: exec.Command(os.Args[0]), lines: make(chan string, 1000)}
 	r.cmd.Env = append(os.Environ(), "TEST_READER="+kbd0, "TEST_READER_WAITS_IN="+call)
 	r.cmd.Stderr = os.Stderr
+	if prepare != nil {
+		prepare(r.cmd)
+	}
 	out, err := r.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -248,7 +273,11 @@ func readerMain(device string) {
 	fmt.Println("open")
 	buf := make([]byte, 256)
 	for {
-		if os.Getenv("TEST_READER_WAITS_IN") == "poll" {
+		switch os.Getenv("TEST_READER_WAITS_IN") {
+		case "pause":
+			_ = unix.Pause() // until a signal, such as the runtime's own
+			continue
+		case "poll":
 			if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1); err != nil {
 				continue
 			}

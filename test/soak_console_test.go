@@ -44,14 +44,8 @@ func newSoakConsole(t testing.TB) *soakConsole {
 		if err != nil {
 			t.Fatal(err)
 		}
-		old, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+		old, err := makeRaw(fd, unix.TCSETSF)
 		if err != nil {
-			t.Fatal(err)
-		}
-		raw := *old
-		raw.Iflag, raw.Lflag, raw.Oflag = 0, 0, 0
-		raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
-		if err := unix.IoctlSetTermios(fd, unix.TCSETSF, &raw); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
@@ -63,6 +57,18 @@ func newSoakConsole(t testing.TB) *soakConsole {
 	machine.SwitchVT(t, 1)
 	t.Cleanup(func() { machine.SwitchVT(t, 1) })
 	return c
+}
+
+// makeRaw has a terminal give each character as it comes, by one of TCSETS and TCSETSF.
+func makeRaw(fd int, request uint) (old *unix.Termios, err error) {
+	old, err = unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil {
+		return nil, err
+	}
+	raw := *old
+	raw.Iflag, raw.Lflag, raw.Oflag = 0, 0, 0
+	raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
+	return old, unix.IoctlSetTermios(fd, request, &raw)
 }
 
 // check compares what was typed on a terminal.

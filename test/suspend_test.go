@@ -125,6 +125,8 @@ func freeze(t testing.TB) error {
 		t.Fatal(err)
 	}
 	defer os.WriteFile("/sys/power/pm_test", []byte("none"), 0)
+	// It stays frozen for so many seconds; 5 where that cannot be set.
+	_ = os.WriteFile("/sys/module/suspend/parameters/pm_test_delay", []byte("0"), 0)
 	return os.WriteFile("/sys/power/state", []byte("freeze"), 0)
 }
 

@@ -2,6 +2,7 @@ package machine
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -21,6 +22,7 @@ type Uinput struct {
 // UinputConfig says what keyboard to make.
 type UinputConfig struct {
 	Name string
+	Phys string // its place, by which it is known when it comes back; "": one of its own
 	Keys []Key // and buttons; all of 1 to 255 if it has neither keys nor axes
 	LEDs LED   // the lights that it has
 	// Its axes: relative ones, REL_*, as those of a mouse, and absolute ones, ABS_*, which go from 0 to 15.
@@ -75,7 +77,7 @@ func NewUinput(t testing.TB, config UinputConfig) *Uinput {
 		t.Fatalf("open /dev/uinput: %v", err)
 	}
 	k := &Uinput{fd: fd}
-	phys := fmt.Sprintf("uinput-%d-%d", os.Getpid(), fd)
+	phys := cmp.Or(config.Phys, fmt.Sprintf("uinput-%d-%d", os.Getpid(), fd))
 	k.Keyboard = Keyboard{
 		t: t, name: config.Name, wire: uinputWire{k},
 		find: func(d inputDevice) bool { return d.phys == phys },

@@ -1,0 +1,365 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kbdd/test/machine"
+)
+
+// The faults of readers, and of what is around kbdd. One kbdd lives through all tries of a case.
+var killReaderCases = []killCase{
+	{name: "reader: SIGKILL", try: killReaderSIGKILL},
+	{name: "reader: SIGSTOP, then Alt-SysRq-R", until: "from there until the console types", try: killReaderSIGSTOP},
+	{name: "reader: out of memory", begin: limitMemory, try: killReaderOOM},
+	{name: "reader: never reads", until: "stall-timeout is 200 ms of it", begin: limitStalls, try: killReaderHangs},
+	{name: "reader: terminal hung up", try: killReaderHangup},
+	{name: "keyboard unplugged", until: "until the reader has all breaks", try: killKeyboard},
+	{name: "machine suspended", until: "from the resume until the reader reads", begin: withLogind, try: killSuspend},
+	{name: "terminal switched", until: "until the other one types", try: killSwitch},
+}
+
+func killReaderSIGKILL(k *killing) time.Duration {
+	k.lastingKbdd()
+	r := k.read(startReader(k))
+	took := k.strike(func() {
+		r.cmd.Process.Kill()
+		k.bury()
+	}, k.consoleTypes)
+	k.wantConsole()
+	return took
+}
+
+func killReaderSIGSTOP(k *killing) time.Duration {
+	k.lastingKbdd()
+	r := k.read(startReader(k))
+	k.strike(func() { r.cmd.Process.Signal(unix.SIGSTOP) }, func() bool { return isStopped(r.cmd.Process.Pid) })
+	k.now()
+	k.sysRqR()
+	took := k.typeUntil(k.consoleTypes)
+	r.cmd.Process.Signal(unix.SIGCONT)
+	k.bury() // it has read ENODEV
+	k.wantConsole()
+	return took
+}
+
+// sysRqR types Alt-SysRq-R as a person does, who is slower than the typist: keys of his that the machine is too slow for would be
+// lost, and nobody could tell.
+func (k *killing) sysRqR() {
+	keys := []machine.Key{machine.KeyLeftAlt, machine.KeySysRq, machine.KeyR}
+	strokes := []func(machine.Key){k.typist.keyboard.Press, k.typist.keyboard.Release}
+	for _, stroke := range strokes {
+		for _, key := range keys {
+			time.Sleep(20 * time.Millisecond)
+			stroke(key)
+		}
+		slices.Reverse(keys)
+	}
+}
+
+// isStopped tells if SIGSTOP has had its effect.
+func isStopped(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return err == nil && strings.HasPrefix(state, "T")
+}
+
+// A memoryCgroup is one whose processes can be made to run out of memory.
+type memoryCgroup struct {
+	dir string
+	fd  *os.File
+}
+
+// limitMemory makes the stage's cgroup.
+func limitMemory(s *killStage) {
+	const root = "/sys/fs/cgroup"
+	if err := unix.Mount("cgroup2", root, "cgroup2", 0, ""); err != nil && err != unix.EBUSY {
+		s.t.Fatalf("mount %s: %v", root, err)
+	}
+	c := &memoryCgroup{dir: filepath.Join(root, "kill")}
+	err := os.WriteFile(root+"/cgroup.subtree_control", []byte("+memory"), 0)
+	if err == nil {
+		err = os.Mkdir(c.dir, 0o755)
+	}
+	if err == nil {
+		c.fd, err = os.Open(c.dir)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.cgroup = c
+	s.t.Cleanup(func() {
+		c.fd.Close()
+		machine.WaitUntil(s.t, "the cgroup is empty", func() bool { return os.Remove(c.dir) == nil })
+	})
+}
+
+// enter has a process start in the cgroup.
+func (c *memoryCgroup) enter(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(c.fd.Fd())}
+}
+
+// exhaust takes all memory away, so that the kernel must kill, and gives it back.
+func (c *memoryCgroup) exhaust(k *killing) {
+	limit := filepath.Join(c.dir, "memory.max")
+	before := c.kills(k)
+	if err := os.WriteFile(limit, []byte("0"), 0); err != nil {
+		k.Fatal(err)
+	}
+	machine.WaitUntil(k, "the kernel has killed for want of memory", func() bool { return c.kills(k) > before })
+	if err := os.WriteFile(limit, []byte("max"), 0); err != nil {
+		k.Fatal(err)
+	}
+}
+
+// kills is how often the kernel has killed a process of the cgroup.
+func (c *memoryCgroup) kills(k *killing) int {
+	events, err := os.ReadFile(filepath.Join(c.dir, "memory.events"))
+	if err != nil {
+		k.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(events), "oom_kill ")
+	n, err := strconv.Atoi(strings.Fields(rest + " ?")[0])
+	if err != nil {
+		k.Fatalf("memory.events: %q", events)
+	}
+	return n
+}
+
+func killReaderOOM(k *killing) time.Duration {
+	k.lastingKbdd()
+	k.read(startReaderWith(k, k.cgroup.enter, "read"))
+	took := k.strike(func() {
+		k.cgroup.exhaust(k)
+		k.bury()
+	}, k.consoleTypes)
+	k.wantConsole()
+	return took
+}
+
+// limitStalls has kbdd take the keyboard from a reader that does not read.
+func limitStalls(s *killStage) {
+	s.config = []string{"-config", configure(s.t, "", `stall-timeout = "200ms"`)}
+}
+
+func killReaderHangs(k *killing) time.Duration {
+	k.lastingKbdd()
+	r := k.read(startReaderIn(k, "pause"))
+	k.paced = false
+	took := k.strike(func() {}, k.consoleTypes)
+	k.wantConsole()
+	r.cmd.Process.Kill()
+	k.bury()
+	return took
+}
+
+// killReaderHangup hangs up the terminal of a session that has the device open.
+func killReaderHangup(k *killing) time.Duration {
+	k.lastingKbdd()
+	k.tty = 3
+	machine.SwitchVT(k, k.tty)
+	k.Cleanup(func() { machine.SwitchVT(k, 1) })
+	tty := k.console.ttys[k.tty]
+	stdin := openTTY(k, k.tty)
+	k.read(startReaderWith(k, func(cmd *exec.Cmd) {
+		cmd.Stdin = stdin
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	}, "read"))
+	stdin.Close()
+	hungUp := false
+	took := k.strike(func() {}, func() bool {
+		if !hungUp {
+			hungUp = true
+			k.now()
+			k.hangUp(tty)
+		}
+		return k.consoleTypes()
+	})
+	k.bury()
+	k.wantConsole()
+	return took
+}
+
+func openTTY(t testing.TB, n int) *os.File {
+	t.Helper()
+	f, err := os.OpenFile(fmt.Sprint("/dev/tty", n), os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// hangUp hangs a terminal up and opens it anew, as getty(8) does.
+func (k *killing) hangUp(tty *soakTTY) {
+	const tiocVHangup = 0x5437
+	if err := unix.IoctlSetInt(tty.fd, tiocVHangup, 0); err != nil {
+		k.Fatal(err)
+	}
+	f := openTTY(k, tty.n)
+	defer f.Close()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		k.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) { err = unix.Dup3(int(fd), tty.fd, unix.O_CLOEXEC) })
+	if err == nil {
+		_, err = makeRaw(tty.fd, unix.TCSETS)
+	}
+	if err != nil {
+		k.Fatal(err)
+	}
+}
+
+// killKeyboard unplugs the keyboard that is typed on, and plugs it in again.
+func killKeyboard(k *killing) time.Duration {
+	config := machine.UinputConfig{Name: "keyboard on a loose plug", Phys: "loose plug"}
+	stays := k.typist.keyboard
+	k.Cleanup(func() { k.typist.keyboard = stays })
+	keyboard := machine.NewUinput(k, config)
+	k.typist.keyboard = &keyboard.Keyboard
+	k.lastingKbdd()
+	k.read(startReader(k))
+	k.join()
+
+	k.typeSome()
+	begin := time.Now()
+	keyboard.Destroy()
+	k.typist.group = nil
+	k.untilHeard()
+	took := time.Since(begin)
+	k.wantReader()
+
+	keyboard = machine.NewUinput(k, config)
+	k.typist.keyboard = &keyboard.Keyboard
+	k.join()
+	k.killReader()
+	keyboard.Destroy()
+	return took
+}
+
+// join types until the reader hears it. Until then it is the console that does.
+func (k *killing) join() {
+	k.Helper()
+	heard := len(k.stream.text)
+	for deadline := time.Now().Add(machine.Limit); len(k.stream.text) == heard; k.hear() {
+		if time.Now().After(deadline) {
+			k.typist.finish()
+			k.Fatal("the reader does not hear the keyboard")
+		}
+		k.consoleTypes()
+		k.pace()
+		k.typist.stroke()
+	}
+	k.typist.finish()
+	k.untilHeard()
+	k.consoleTypes()
+	k.typed, k.stream.text, k.begun = "", "", k.typist.next
+}
+
+// untilHeard waits until the reader has the last character that was typed, and all breaks.
+func (k *killing) untilHeard() {
+	k.Helper()
+	machine.WaitUntil(k, "the reader has read all", func() bool {
+		k.hear()
+		text := k.stream.text
+		return len(k.stream.down) == 0 && strings.HasSuffix(text, killChar(k.typist.next-1))
+	})
+}
+
+func withLogind(s *killStage) { s.logind = startLogind(s.t) }
+
+func killSuspend(k *killing) time.Duration {
+	k.lastingKbdd()
+	k.logind.t = k
+	k.read(startReader(k))
+	var resumed atomic.Bool
+	k.lives = true
+	asleep := 0 // the number of the first character that was typed after the resume
+	took := k.strike(func() {
+		k.suspend()
+		k.now()
+		resumed.Store(true)
+		k.logind.prepareForSleep(false)
+		k.inhibitor = k.logind.inhibited(k.kbdd)
+	}, func() bool {
+		if !resumed.Load() {
+			return false
+		}
+		if asleep == 0 {
+			asleep = k.typist.next
+		}
+		k.hear()
+		return k.last(k.stream.text) >= asleep
+	})
+	k.untilHeard()
+	k.wantGap()
+	k.killReader()
+	return took
+}
+
+// wantGap checks what the reader has read that lost the keyboard for a while, as for a suspend, for which the kernel switches to a
+// terminal of its own: all up to some moment, and all from another on; and that the console has nothing but what is between.
+func (k *killing) wantGap() {
+	k.Helper()
+	k.consoleTypes()
+	text := k.stream.text
+	until := 0
+	for until < len(text) && numbers(text[:until+1], k.begun) == nil {
+		until++
+	}
+	from := k.typist.next - len(text[until:])
+	if err := numbers(text[until:], from); err != nil {
+		k.Errorf("the reader has read %q from character %d on, and then what was not typed up to the last one: %v", text, k.begun, err)
+	}
+	for first := k.begun + until; first+len(k.typed) <= from; first++ {
+		if numbers(k.typed, first) == nil {
+			k.typed = ""
+			return
+		}
+	}
+	k.Errorf("tty%d has %q, and the reader %q; %d characters were typed", k.tty, k.typed, text, k.typist.next-k.begun)
+}
+
+// suspend suspends the machine as far as to the freezing of all programs.
+func (k *killing) suspend() {
+	k.logind.prepareForSleep(true)
+	k.inhibitor.SetReadDeadline(time.Now().Add(machine.Limit))
+	if _, err := k.inhibitor.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
+		k.Errorf("kbdd does not let go of the inhibitor: %v", err)
+	}
+	k.inhibitor.Close()
+	if err := freeze(k); err != nil {
+		k.Errorf("the machine does not suspend: %v", err)
+	}
+}
+
+func killSwitch(k *killing) time.Duration {
+	k.lastingKbdd()
+	k.Cleanup(func() { machine.SwitchVT(k, 1) })
+	k.read(startReader(k))
+	k.tty = 2
+	took := k.strike(func() { machine.SwitchVT(k, k.tty) }, k.consoleTypes)
+	machine.WaitUntil(k, "the reader has all breaks", func() bool {
+		k.hear()
+		return len(k.stream.down) == 0
+	})
+	k.wantConsole()
+
+	k.tty = 1
+	machine.SwitchVT(k, k.tty)
+	k.stream.text, k.begun = "", k.typist.next
+	k.join()
+	k.killReader()
+	return took
+}

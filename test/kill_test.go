@@ -1,0 +1,306 @@
+package test
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"kbdd/test/machine"
+)
+
+// The kill matrix: whatever dies, hangs or goes away while keys are typed, the keyboard types where it should soon after, and nothing
+// is left over. It prints a table. KBDD_KILLS says how often each case is tried, KBDD_KILL_SEED by which chances.
+//
+// In each try a typist types numbered characters all along, the fault comes between two of his key strokes, and then
+//   - the console types: all characters from some moment on, in order, none twice, and none that the reader has had as well;
+//   - no key is stuck: the console takes no modifier to be down, no keyboard has a key down, a character typed with Shift and one
+//     without are what they should be; and a reader that lives on has a break for each make;
+//   - nothing is left over: no process, living or dead, no descriptor, no request that is not answered, no device.
+
+// Where nobody says how often each case is tried, it is so often, and each panic once.
+const killsShort = 3
+
+// A killCase is a fault.
+type killCase struct {
+	name string
+	// until is what the time to recover ends with, if it is not that the console types.
+	until string
+	// begin makes what lasts for all tries.
+	begin func(s *killStage)
+	try   func(k *killing) time.Duration
+	short int // how often it is tried where nobody says; 0: as others
+}
+
+// A killStage is where the tries of a case are made.
+type killStage struct {
+	t         testing.TB
+	console   *soakConsole
+	typist    *killTypist
+	logind    *logind       // or nil
+	inhibitor *os.File      // of kbdd, while there is a logind
+	config    []string      // kbdd's arguments
+	kbdd      *daemon       // one that lasts for all tries, or nil
+	inUse     []string      // the programs that run without kbdd
+	usual     int           // the descriptors of that kbdd while nobody uses it
+	cgroup    *memoryCgroup // or nil
+	keyboards int           // how many input devices there are without kbdd
+
+	kernelThreads map[string]bool     // by their files in /proc
+	nodes         map[string]*os.File // input devices, by path
+}
+
+// A killing is one try.
+type killing struct {
+	*attempt
+	*killStage
+	tty    int                       // the terminal that has the screen
+	typed  string                    // what was typed there
+	reader *reader                   // or nil
+	stream killStream                // what it has read
+	begun  int                       // the number of the first character that it could read
+	paced  bool                      // the typist goes no faster than it reads
+	lives  bool                      // it lives on
+	since  atomic.Pointer[time.Time] // from when on the time to recover counts
+}
+
+func TestKillMatrix(t *testing.T) {
+	machine.Require(t)
+	times := parameter(t, "KBDD_KILLS", 0, strconv.Atoi)
+	seed := parameter(t, "KBDD_KILL_SEED", int(time.Now().UnixNano()), strconv.Atoi)
+	keyboard := machine.NewUinput(t, machine.UinputConfig{Name: "typist's keyboard"})
+	var table strings.Builder
+	w := tabwriter.NewWriter(&table, 0, 0, 1, ' ', 0)
+	fmt.Fprintf(w, "| case\t| tried\t| recovered\t| p50\t| max\t|\n|---\t|---\t|---\t|---\t|---\t|\n")
+	for i, c := range slices.Concat(killReaderCases, killKbddCases, killSupervisedCases, killPanicCases()) {
+		t.Run(c.name, func(t *testing.T) {
+			s := &killStage{t: t, console: newSoakConsole(t), nodes: map[string]*os.File{}}
+			s.typist = &killTypist{rand: rand.New(rand.NewPCG(uint64(seed), uint64(i))), keyboard: &keyboard.Keyboard}
+			times := times
+			if times == 0 {
+				times = cmp.Or(c.short, killsShort)
+			}
+			took := s.play(t, c, times)
+			row := fmt.Sprintf("| %s\t| %d\t| %d\t| %s\t| %s\t|\n", c.title(), times, len(took), quantile(took, 50), quantile(took, 100))
+			t.Log(row)
+			fmt.Fprint(w, row)
+		})
+	}
+	w.Flush()
+	t.Logf("time to recover: from the fault until the console types, or as said\n%s", table.String())
+	if t.Failed() {
+		t.Logf("again with KBDD_KILL_SEED=%d", seed)
+	}
+}
+
+func (c *killCase) title() string {
+	if c.until == "" {
+		return c.name
+	}
+	return c.name + " (" + c.until + ")"
+}
+
+// play makes the tries and returns how long each of those took that recovered.
+func (s *killStage) play(t *testing.T, c killCase, times int) (took []time.Duration) {
+	if c.begin != nil {
+		c.begin(s)
+	}
+	s.inUse, s.keyboards = s.programs(), s.inputDevices()
+	for n := range times {
+		var d time.Duration
+		failures := try(t, func(a *attempt) {
+			k := &killing{attempt: a, killStage: s, tty: 1}
+			d = c.try(k)
+			k.wantNothingLeft()
+		})
+		if len(failures) == 0 {
+			took = append(took, d)
+			continue
+		}
+		t.Errorf("try %d: %s", n+1, strings.Join(failures, "\n"))
+		if s.kbdd != nil {
+			t.Logf("kbdd said:\n%s", s.kbdd.log)
+			s.kbdd.cmd.Process.Kill()
+			s.kbdd = nil
+		}
+		s.typist.finish()
+	}
+	return took
+}
+
+// quantile is the time that p of 100 tries take at most.
+func quantile(took []time.Duration, p int) string {
+	if len(took) == 0 {
+		return "-"
+	}
+	slices.Sort(took)
+	d := took[(len(took)*p+99)/100-1]
+	return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000)
+}
+
+// lastingKbdd is a kbdd that all tries use, as long as it lives.
+func (k *killing) lastingKbdd() *daemon {
+	k.Helper()
+	if k.kbdd == nil {
+		k.kbdd = startKbdd(k.t, k.config...)
+		if k.logind != nil {
+			k.inhibitor = k.logind.inhibited(k.kbdd)
+		} else {
+			machine.WaitUntil(k, "kbdd has looked for logind", func() bool { return strings.Contains(k.kbdd.log.String(), "logind") })
+		}
+		k.usual = len(descriptors(k.kbdd.cmd.Process.Pid))
+	}
+	return k.kbdd
+}
+
+// read begins the reading: r has the keyboard.
+func (k *killing) read(r *reader) *reader {
+	k.reader, k.begun, k.paced = r, k.typist.next, true
+	return r
+}
+
+// strike types, has the fault come at any moment, and types on until it is over. It returns how long that took.
+func (k *killing) strike(fault func(), over func() bool) time.Duration {
+	k.Helper()
+	k.typeSome()
+	k.now()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		fault()
+	}()
+	took := k.typeUntil(over)
+	<-done
+	return took
+}
+
+// typeUntil types until it is over, and then until no key is down. It returns how long it took since the last call of now.
+func (k *killing) typeUntil(over func() bool) time.Duration {
+	k.Helper()
+	defer k.typist.finish()
+	for deadline := time.Now().Add(machine.Limit); !over(); {
+		if k.Failed() || time.Now().After(deadline) {
+			k.Fatalf("not recovered after %v; tty%d has %q, the reader %q", machine.Limit, k.tty, k.typed, k.stream.text)
+		}
+		if k.lives {
+			k.pace()
+		}
+		k.typist.stroke()
+	}
+	return time.Since(*k.since.Load())
+}
+
+// typeSome types up to any moment between two strokes.
+func (k *killing) typeSome() {
+	for range 1 + k.typist.rand.IntN(20) {
+		k.pace()
+		k.typist.stroke()
+	}
+}
+
+// pace waits for a reader that is behind, as it is where the machine is too slow for the typist, but not for ever: it may have lost
+// the keyboard. Without that the kernel would drop keys before kbdd has seen them.
+func (k *killing) pace() {
+	begin := time.Now()
+	for k.paced {
+		if k.reader != nil {
+			k.hear()
+		}
+		behind := k.typist.next - 1 - max(k.last(k.stream.text), k.last(k.typed), k.begun-1)
+		waited := time.Since(begin)
+		if behind < 8 || behind < 24 && waited > 50*time.Millisecond || waited > 500*time.Millisecond {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// last is the number of the last character of a text, which was typed not long ago, or -1.
+func (k *killing) last(text string) int {
+	for n := k.typist.next - 1; n >= 0 && n >= k.typist.next-len(killChars) && text != ""; n-- {
+		if strings.HasSuffix(text, killChar(n)) {
+			return n
+		}
+	}
+	return -1
+}
+
+// now has the time to recover count from now on.
+func (k *killing) now() {
+	now := time.Now()
+	k.since.Store(&now)
+}
+
+// consoleTypes tells if something was typed on the terminal.
+func (k *killing) consoleTypes() bool {
+	text, err := k.console.ttys[k.tty].read()
+	if err != nil {
+		k.Errorf("read tty%d: %v", k.tty, err)
+	}
+	k.typed += text
+	return k.typed != ""
+}
+
+// hear takes what the reader has printed so far.
+func (k *killing) hear() {
+	k.Helper()
+	for {
+		select {
+		case line, open := <-k.reader.lines:
+			if !open {
+				return
+			}
+			k.take(line)
+		default:
+			return
+		}
+	}
+}
+
+// take takes a line of the reader.
+func (k *killing) take(line string) {
+	k.Helper()
+	if strings.HasPrefix(line, "read:") { // its last one
+		return
+	}
+	if err := k.stream.add(line); err != nil {
+		k.Error(err)
+	}
+}
+
+// bury takes what the reader has printed to its end, which must come, and buries it.
+func (k *killing) bury() {
+	k.Helper()
+	limit := time.After(machine.Limit)
+	for {
+		select {
+		case line, open := <-k.reader.lines:
+			if !open {
+				k.reader.cmd.Wait()
+				return
+			}
+			k.take(line)
+		case <-limit:
+			k.Fatal("the reader does not end")
+		}
+	}
+}
+
+// killReader ends the try of a reader that lives on: it is killed, and the console types.
+func (k *killing) killReader() {
+	k.Helper()
+	k.lives = false
+	k.begun, k.stream.text = k.typist.next, "" // what was typed meanwhile was looked at
+	k.strike(func() {
+		k.reader.cmd.Process.Kill()
+		k.bury()
+	}, k.consoleTypes)
+	k.wantConsole()
+}
