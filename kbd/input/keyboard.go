@@ -271,8 +271,10 @@ func settle(n node, wanted func() bool) (hidden keySet, err error) {
 		if err != nil || pressed.empty() {
 			return keys, err
 		}
-		if err := letGo(n, pressed); err != nil {
-			return hidden, err
+		for !pressed.empty() {
+			if pressed, err = letGo(n, pressed); err != nil {
+				return hidden, err
+			}
 		}
 	}
 }
@@ -280,21 +282,45 @@ func settle(n node, wanted func() bool) (hidden keySet, err error) {
 // letGo undoes a grab at whose moment keys were pressed. For those that are up already the console may have heard the
 // press and not the release. It is sent one; but the kernel sends none for a key that is up. So while the console
 // does not hear it the key is pressed once more. A release too many means nothing to it.
-func letGo(n node, pressed keySet) error {
+//
+// A key that was down at the look and is up right after may have been released too early for the console to hear it. Then
+// all is as before: n is grabbed again, and those keys are returned.
+func letGo(n node, pressed keySet) (again keySet, err error) {
 	down, err := n.Pressed()
 	if err != nil {
-		return err
+		return again, err
+	}
+	up := pressed
+	for code := range down.all() {
+		up.remove(code)
+	}
+	if err := n.Press(up); err != nil {
+		return again, err
+	}
+	if err := n.Ungrab(); err != nil {
+		return again, err
+	}
+	down, err = n.Pressed()
+	if err != nil {
+		return again, err
+	}
+	if err := n.Release(up); err != nil {
+		return again, err
 	}
 	for code := range down.all() {
 		pressed.remove(code)
 	}
-	if err := n.Press(pressed); err != nil {
-		return err
+	if pressed.empty() {
+		return again, nil
 	}
-	if err := n.Ungrab(); err != nil {
-		return err
+	if err := n.Grab(); err != nil {
+		return again, err
 	}
-	return n.Release(pressed)
+	again, err = n.Drain()
+	for code := range pressed.all() {
+		again.add(code)
+	}
+	return again, err
 }
 
 // run delivers n's keys until its grab is taken away or it is unplugged.

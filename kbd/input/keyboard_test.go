@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -30,6 +31,7 @@ type fakeNode struct {
 
 	onGrab    func() // what happens at the very moment of the next grab
 	afterGrab func() // and right after it
+	onUngrab  func() // and right before the next ungrab
 	onRevoke  func() // and at the moment of the next revoke
 }
 
@@ -141,6 +143,10 @@ func (n *fakeNode) Grab() error {
 }
 
 func (n *fakeNode) Ungrab() error {
+	if f := n.onUngrab; f != nil {
+		n.onUngrab = nil
+		f()
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.grabbed = false
@@ -502,6 +508,27 @@ func TestNoKeySticksThroughMuteAgain(t *testing.T) {
 	})
 }
 
+func TestKeyPressedAtTheGrabAndReleasedAtTheUngrabDoesNotStick(t *testing.T) {
+	for name, meanwhile := range map[string]func(n *fakeNode){
+		"released":               func(n *fakeNode) { n.release(shift) },
+		"released and again":     func(n *fakeNode) { n.release(shift); n.press(shift); n.release(shift) },
+		"released and held anew": func(n *fakeNode) { n.release(shift); n.press(shift) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			d := newDesk(t)
+			d.node.onGrab = func() { d.node.press(shift) }
+			d.node.onUngrab = func() { meanwhile(d.node) }
+			muted := d.Mute(d.deliver)
+			d.settles(muted, time.Second)
+			console := strings.Join(d.node.console, " ")
+			if !strings.HasPrefix(console, "42:1 ") || !strings.HasSuffix(console, "42:0") {
+				t.Errorf("%s: the console heard %s", name, console)
+			}
+			d.settles(d.Unmute(), time.Second)
+		})
+	}
+}
+
 func TestReleasesAreDeliveredBeforeTheConsoleHasTheKeyboard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for name, release := range map[string]func(d *desk){
@@ -516,12 +543,16 @@ func TestReleasesAreDeliveredBeforeTheConsoleHasTheKeyboard(t *testing.T) {
 			revoked := false
 			d.node.onRevoke = func() {
 				revoked = true
+				d.mu.Lock()
+				defer d.mu.Unlock()
 				if want := "42:0"; release != nil && !slices.Contains(d.got, want) {
 					t.Errorf("%s: the console has the keyboard before the release is delivered", name)
 				}
 			}
 			unmuted := d.Unmute()
+			d.node.mu.Lock()
 			d.node.slow = true // giveBack looks at the keys before run reads the release
+			d.node.mu.Unlock()
 			if release != nil {
 				release(d)
 				d.tell()

@@ -38,8 +38,8 @@ func TestConsoleIsSentTheReleaseThatItHasMissed(t *testing.T) {
 	}
 	var pressed keySet
 	pressed.add(shift)
-	if err := letGo(n, pressed); err != nil {
-		t.Fatal(err)
+	if again, err := letGo(n, pressed); err != nil || !again.empty() {
+		t.Fatal(err, again)
 	}
 	waitShiftState(noModifier)
 
@@ -47,8 +47,8 @@ func TestConsoleIsSentTheReleaseThatItHasMissed(t *testing.T) {
 	if err := n.Grab(); err != nil {
 		t.Fatal(err)
 	}
-	if err := letGo(n, pressed); err != nil {
-		t.Fatal(err)
+	if again, err := letGo(n, pressed); err != nil || !again.empty() {
+		t.Fatal(err, again)
 	}
 	keyboard.Press(machine.KeyLeftShift)
 	waitShiftState(shiftDown)
