@@ -17,7 +17,7 @@ PROGRAMS = -with dbus-daemon -with showkey -with kbd_mode -with setleds -with kb
 # For the tests that are named TestDirect: the controller gives the PS/2 keyboard's bytes as they are, in set 2.
 DIRECT   = -append i8042.direct
 
-.PHONY: all kbdd kbdctl vmrun keybench check unit test test-debian bench figures soak deb rpm demo vm clean help
+.PHONY: all kbdd kbdctl vmrun keybench check unit test test-debian bench figures kill-matrix soak deb rpm demo vm clean help
 
 all: kbdd kbdctl ## build bin/kbdd and bin/kbdctl, both static
 
@@ -66,6 +66,10 @@ bench: all vmrun keybench ## measure latency, throughput and idleness in the mac
 
 figures: ## put what make bench has measured into the README
 	$(GO) run ./test/benchtable -json out/bench.json -readme README.md
+
+kill-matrix: all vmrun ## have everything die while keys are typed, each in 200 tries or TIMES=n, and print how long it took; hours
+	KBDD_VM_TESTS=1 KBDD_KILLS=$(or $(TIMES),200) VMRUN_FLAGS="$(IN_MACHINE) $(PROGRAMS) -timeout 24h" \
+		$(GO) test -count=1 -timeout 24h -v $(STATIC) -exec $(VMRUN) -run TestKillMatrix ./test
 
 soak: all vmrun ## 10,000 random steps at three keyboards in the machine, about 20 minutes; SEED=n STEPS=n play some again, TIME=1h goes on for an hour
 	KBDD_VM_TESTS=1 KBDD_SOAK_SEED=$(or $(SEED),$(shell date +%s)) KBDD_SOAK_STEPS=$(or $(STEPS),$(if $(TIME),,10000)) KBDD_SOAK_TIME=$(TIME) \

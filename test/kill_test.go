@@ -26,7 +26,7 @@ import (
 //   - nothing is left over: no process, living or dead, no descriptor, no request that is not answered, no device.
 
 // Where nobody says how often each case is tried, it is so often, and each panic once.
-const killsShort = 3
+const killsShort = 2
 
 // A killCase is a fault.
 type killCase struct {
@@ -131,6 +131,8 @@ func (s *killStage) play(t *testing.T, c killCase, times int) (took []time.Durat
 			s.kbdd = nil
 		}
 		s.typist.finish()
+		machine.SwitchVT(t, 2) // which takes from the console what is stuck
+		machine.SwitchVT(t, 1)
 	}
 	return took
 }

@@ -23,8 +23,8 @@ type Uinput struct {
 type UinputConfig struct {
 	Name string
 	Phys string // its place, by which it is known when it comes back; "": one of its own
-	Keys []Key // and buttons; all of 1 to 255 if it has neither keys nor axes
-	LEDs LED   // the lights that it has
+	Keys []Key  // and buttons; all of 1 to 255 if it has neither keys nor axes
+	LEDs LED    // the lights that it has
 	// Its axes: relative ones, REL_*, as those of a mouse, and absolute ones, ABS_*, which go from 0 to 15.
 	Rel, Abs []uint16
 	// Repeats says that the kernel is to repeat held keys, as it does for USB keyboards.
