@@ -20,7 +20,7 @@ import (
 type killPanic struct {
 	goroutine string
 	root      string // the function that the goroutine is in, as its trace must show
-	function  string // the function that panics when it is called next
+	function  string // the function that panics when it is called next, see breakFunction; "": trigger sees to that
 	begin     func(s *killStage)
 	silent    bool // there is no reader but those that trigger starts
 	// trigger has the function called, unless typing does.
@@ -35,16 +35,16 @@ var killPanics = []killPanic{
 	{"keyboard's thread", "kbdd/kbd/input.(*Keyboard).run", "kbdd/kbd/input.(*stream).take", nil, false, nil},
 	{"keyboard's thread under the lock", "kbdd/kbd/input.(*Keyboard).run", "kbdd/kbd.(*port).keyLocked", nil, false, nil},
 	{"keyboard is taken", "kbdd/kbd/input.(*Keyboard).change", "kbdd/kbd/input.settle", nil, true, openInVain},
-	{"keyboard is given back", "kbdd/kbd/input.(*Keyboard).change", "kbdd/kbd/input.(*Keyboard).giveBack", nil, false, endReader},
-	{"keyboards have changed hands", "kbdd/kbd.(*Service).changedLocked", "kbdd/kbd.(*Service).changedLocked.func1", nil, false, endReader},
-	{"keyboards come and go", "kbdd/kbd/input.(*Watcher).Run", "kbdd/kbd/input.(*Watcher).take", nil, false, announceKeyboard},
+	{"keyboard is given back", "kbdd/kbd/input.(*Keyboard).giveBack", "kbdd/kbd/input.(*evdevNode).Pressed", nil, false, endReader},
+	{"keyboards have changed hands", "kbdd/kbd.(*Service).changedLocked", "", nil, true, hangThenTakeAway},
+	{"keyboards come and go", "kbdd/kbd/input.(*Watcher).Run", "kbdd/kbd/input.(*Watcher).addLocked", nil, false, announceKeyboard},
 	{"terminals", "kbdd/kbd/vt.(*Console).Watch", "kbdd/kbd.(*Service).switched", nil, true, openInVain},
 	{"requests", "kbdd/cuse.(*Device).Serve", "kbdd/cuse.(*Device).dispatch", nil, false, nil},
 	{"open(2)", "kbdd/cuse.(*Device).start", "kbdd/kbd.(*Device).open", nil, false, openInVain},
 	{"ioctl(2)", "kbdd/cuse.(*Device).start", "kbdd/kbd.(*File).Ioctl", nil, false, ioctlInVain},
-	{"close(2)", "kbdd/cuse.(*Device).startRelease", "kbdd/kbd.(*File).Close", nil, false, endReader},
+	{"close(2)", "kbdd/cuse.(*Device).startRelease", "kbdd/kbd.(*Service).viewLocked", nil, false, endReader},
 	{"typematic", "kbdd/kbd.(*File).tick", "kbdd/kbd/atkbd.(*Keyboard).Tick", nil, false, nil},
-	{"stall-timeout", "kbdd/kbd.(*File).checkStall", "kbdd/kbd.(*File).checkStall", limitStalls, true, hang},
+	{"stall-timeout", "kbdd/kbd.(*File).checkStall", "", limitStalls, true, hangThenBreak},
 	{"after stall-timeout", "kbdd/kbd.(*File).checkStall.gowrap2", "kbdd/kbd.(*File).checkStall.gowrap2", limitStalls, true, hang},
 	{"suspend", "main.followSleep", "main.(*stopper).stop", withLogind, false, func(k *killing) { k.logind.prepareForSleep(true) }},
 	{"control socket", "net/http.(*Server).Serve", "kbdd/kbd/control.(*Server).count", nil, false, func(k *killing) { askStatus(k) }},
@@ -69,7 +69,9 @@ func (p *killPanic) try(k *killing) time.Duration {
 		k.read(startReader(k))
 	}
 	took := k.strike(func() {
-		k.breakFunction(k.kbdd.cmd.Process.Pid, p.function)
+		if p.function != "" {
+			k.breakFunction(k.kbdd.cmd.Process.Pid, p.function)
+		}
 		if p.trigger != nil {
 			p.trigger(k)
 		}
@@ -106,7 +108,8 @@ func (k *killing) wantPanic(root string) {
 }
 
 // breakFunction has a function of the running kbdd panic when it is called next. There is nothing in kbdd for that: its first
-// instruction is made one that writes to address 0, which is a panic to Go, in the goroutine that comes there first.
+// instruction is made one that writes to address 0, which is a panic to Go, in the goroutine that comes there first. A function that
+// defers would not do: where its deferred calls are noted is not made ready yet, and the panic would go wrong over that.
 func (k *killing) breakFunction(pid int, name string) {
 	k.Helper()
 	symbols, err := kbddSymbols()
@@ -188,6 +191,22 @@ func hang(k *killing) {
 		return // it was after a panic
 	}
 	k.Cleanup(func() { unix.Close(fd) })
+}
+
+// hangThenBreak opens the device and does not read, and has the look at that panic. What panics is called by the open too.
+func hangThenBreak(k *killing) {
+	hang(k)
+	k.breakFunction(k.kbdd.cmd.Process.Pid, "kbdd/kbd.(*File).countLocked")
+}
+
+// hangThenTakeAway opens the device and does not read, and takes the keyboard away as kbdctl release does. It panics
+// where that is waited for, which is in a goroutine of its own while nobody opens or closes.
+func hangThenTakeAway(k *killing) {
+	hang(k)
+	k.breakFunction(k.kbdd.cmd.Process.Pid, "kbdd/kbd.await")
+	ctx, cancel := context.WithTimeout(context.Background(), machine.Limit)
+	defer cancel()
+	_ = control.NewClient(control.Socket).Release(ctx, "kbd0") // kbdd may panic before it answers
 }
 
 // askStatus asks kbdd what kbdctl asks.
