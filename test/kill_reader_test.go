@@ -26,7 +26,7 @@ var killReaderCases = []killCase{
 	{name: "reader: never reads", until: "stall-timeout is 200 ms of it", begin: limitStalls, try: killReaderHangs},
 	{name: "reader: terminal hung up", try: killReaderHangup},
 	{name: "keyboard unplugged", until: "until the reader has all breaks", try: killKeyboard},
-	{name: "machine suspended", until: "from the resume until the reader reads", begin: withLogind, try: killSuspend},
+	{name: "machine suspended", until: "from the resume until the reader reads", begin: withLogind, try: killSuspend, short: -1},
 	{name: "terminal switched", until: "until the other one types", try: killSwitch},
 }
 
@@ -302,10 +302,27 @@ func killSuspend(k *killing) time.Duration {
 		k.hear()
 		return k.last(k.stream.text) >= asleep
 	})
-	k.untilHeard()
+	k.typeUntilHeard()
 	k.wantGap()
 	k.killReader()
 	return took
+}
+
+// typeUntilHeard types until the reader has the last character, and all breaks: it may lose the keyboard once more.
+func (k *killing) typeUntilHeard() {
+	k.Helper()
+	const enough = 200 * time.Millisecond // where it is not, more is typed
+	for deadline := time.Now().Add(machine.Limit); ; k.typist.finish() {
+		for wait := time.Now().Add(enough); time.Now().Before(wait); time.Sleep(time.Millisecond) {
+			if k.hear(); len(k.stream.down) == 0 && k.last(k.stream.text) == k.typist.next-1 {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			k.Fatal("the reader does not hear the keyboard")
+		}
+		k.typist.stroke()
+	}
 }
 
 // wantGap checks what the reader has read that lost the keyboard for a while, as for a suspend, for which the kernel switches to a

@@ -47,7 +47,7 @@ func killSupervised(fault func(k *killing, kbdd *supervised)) func(k *killing) t
 			k.hear()
 			return k.last(k.stream.text) >= ready
 		})
-		k.untilHeard()
+		k.typeUntilHeard()
 		k.wantGap()
 		k.killReader()
 		k.endSupervised(kbdd)
