@@ -67,7 +67,7 @@ bench: all vmrun keybench ## measure latency, throughput and idleness in the mac
 figures: ## put what make bench has measured into the README
 	$(GO) run ./test/benchtable -json out/bench.json -readme README.md
 
-kill-matrix: all vmrun ## have everything die while keys are typed, each in 200 tries or TIMES=n, and print how long it took; hours
+kill-matrix: all vmrun ## have everything die while keys are typed, each in 200 tries or TIMES=n, and print how long it took: an hour or two
 	KBDD_VM_TESTS=1 KBDD_KILLS=$(or $(TIMES),200) VMRUN_FLAGS="$(IN_MACHINE) $(PROGRAMS) -timeout 24h" \
 		$(GO) test -count=1 -timeout 24h -v $(STATIC) -exec $(VMRUN) -run TestKillMatrix ./test
 
