@@ -221,12 +221,15 @@ func watchdogWatchesWhileInUse(t *testing.T, alice *person) {
 	alice.shellGoesOn("watched")
 }
 
+// kbddIsKilled has systemd start another, which goes on with the device that systemd has kept: the reader notices nothing.
 func kbddIsKilled(t *testing.T, alice *person) {
 	// In an emulated machine on a busy host all that systemd does takes long: a plain restart tells how long.
 	begin := time.Now()
 	must(t, "systemctl restart kbdd")
 	restart := time.Since(begin)
 	alice.reads("codes")
+	alice.keyboard.Type("a")
+	alice.heard("codes", "1e9e")
 	old := show("MainPID")
 	begin = time.Now()
 	must(t, "systemctl kill -s KILL kbdd")
@@ -238,7 +241,11 @@ func kbddIsKilled(t *testing.T, alice *person) {
 	if took > 2*time.Second+2*restart {
 		t.Errorf("that is more than 2 s, however slow the machine is")
 	}
-	alice.shellGoesOn("killed-kbdd") // its reader has ended by itself
+	alice.isMuted()
+	alice.keyboard.Type("b")
+	alice.heard("codes", "1e9e30b0")
+	killReader(t)
+	alice.shellGoesOn("killed-kbdd")
 }
 
 func kbddHangs(t *testing.T, alice *person) {
@@ -255,13 +262,13 @@ func kbddHangs(t *testing.T, alice *person) {
 	if took > 5*time.Second {
 		t.Errorf("that is more than 5 s")
 	}
-	alice.keyboard.Type("\n")
 	waitUntil(t, "the service is back", func() bool {
 		return show("ActiveState") == "active" && show("MainPID") != old
 	})
 	if got := output("journalctl --no-pager -b -u kbdd | grep -c 'Watchdog timeout'"); got != "1" {
 		t.Errorf("the watchdog has bitten %s times", got)
 	}
+	killReader(t)
 	alice.shellGoesOn("hung-kbdd")
 }
 
@@ -330,6 +337,8 @@ func seatRuleLetsWhoIsThere(t *testing.T, alice *person) {
 
 func upgrade(t *testing.T, alice *person) {
 	alice.reads("codes")
+	alice.keyboard.Type("a")
+	alice.heard("codes", "1e9e")
 	must(t, "dpkg -i "+secondPackage)
 	if got := show("ActiveState"); got != "active" {
 		t.Errorf("after the upgrade the service is %s", got)
@@ -340,6 +349,9 @@ func upgrade(t *testing.T, alice *person) {
 	if !strings.Contains(output("readlink /proc/$(systemctl show --value -p MainPID kbdd)/exe"), "/usr/sbin/kbdd") {
 		t.Error("the old program runs still")
 	}
+	alice.isMuted() // the reader goes on
+	alice.keyboard.Type("b")
+	alice.heard("codes", "1e9e30b0")
 	killReader(t)
 	alice.shellGoesOn("upgraded")
 }

@@ -53,6 +53,12 @@ func (p *person) prompt() string { return p.name + "@vm:~$" }
 func (p *person) reads(file string) {
 	p.t.Helper()
 	p.keyboard.Type("clear; cat /dev/kbd0 >" + file + "\n")
+	p.isMuted()
+}
+
+// isMuted waits until the console does not hear the keyboard.
+func (p *person) isMuted() {
+	p.t.Helper()
 	waitUntil(p.t, "the keyboard is muted", func() bool {
 		return strings.Contains(output("kbdctl status --json | tr -d ' \\n'"), `"muted":true`)
 	})
@@ -80,6 +86,6 @@ func (p *person) got(file, want string) {
 func (p *person) shellGoesOn(word string) {
 	p.t.Helper()
 	p.sees(p.prompt())
-	p.keyboard.Type("clear; echo $((40+2))-" + word + "\n")
+	p.keyboard.Type("\nclear; echo $((40+2))-" + word + "\n")
 	p.sees("42-" + word)
 }
