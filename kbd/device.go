@@ -29,7 +29,7 @@ type Device struct {
 // Open is a cuse.OpenFunc: it opens the device for a client. With a first reader the keyboards are muted, and open(2)
 // returns when they are, with O_NONBLOCK at once. A file opened O_WRONLY takes commands only, and mutes nothing.
 func (d *Device) Open(ctx context.Context, h *cuse.Handle) (cuse.File, error) {
-	f, err := d.open(ctx, Opener{UID: h.UID, PID: h.PID}, h.Flags, h.Wake)
+	f, err := d.open(ctx, Opener{UID: h.UID, GID: h.GID, PID: h.PID}, h.Flags, h.Wake)
 	if err != nil {
 		return nil, err // not f: a nil *File is not a nil File
 	}
@@ -38,6 +38,9 @@ func (d *Device) Open(ctx context.Context, h *cuse.Handle) (cuse.File, error) {
 
 func (d *Device) open(ctx context.Context, opener Opener, flags int, wake func()) (*File, error) {
 	s := d.service
+	if !d.access().admits(opener, s.Groups) {
+		return nil, unix.EACCES
+	}
 	leds := atkbd.LEDs(s.Console.LEDs())
 	terminal := s.Console.Of(opener.PID)
 	s.mu.Lock()

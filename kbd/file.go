@@ -57,6 +57,7 @@ type File struct {
 // An Opener is who opened a file.
 type Opener struct {
 	UID uint32 // effective
+	GID uint32 // effective
 	PID uint32 // of the thread
 }
 

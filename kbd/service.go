@@ -75,6 +75,9 @@ type Config struct {
 	InUse    func()       // is called when a first file is opened; must not wait; nil: no one wants to know
 	Log      *slog.Logger // must not wait
 
+	// Groups are those that a thread is in; nil: none can be told.
+	Groups func(pid uint32) []uint32
+
 	// Keyboards are the IDs of the keyboards that an earlier service had as kbd1, kbd2 and so on, whose nodes are still
 	// there. They keep their numbers.
 	Keyboards []string
@@ -84,6 +87,9 @@ type Config struct {
 type Settings struct {
 	Chords Chords // what goes on to the system
 	Limits Limits
+
+	// Rules are for single devices. Of those that fit one and say something of the same, the last holds.
+	Rules []Rule
 
 	// StallTimeout is how long a reader may leave codes unread before the keyboard is taken from it; 0: for ever.
 	StallTimeout time.Duration

@@ -24,6 +24,7 @@ type config struct {
 	Keyboards    input.Rules `toml:"keyboards"`
 	Bypass       chords      `toml:"bypass"`
 	Limits       limits      `toml:"limits"`
+	Devices      []device    `toml:"device"`
 }
 
 // chords is kbd.Chords as the file has it.
@@ -89,6 +90,11 @@ func (c *config) validate() error {
 	if err := c.Keyboards.Validate(); err != nil {
 		return fmt.Errorf("keyboards.%w", err)
 	}
+	for i := range c.Devices {
+		if err := c.Devices[i].resolve(); err != nil {
+			return fmt.Errorf("device.%w", err)
+		}
+	}
 	return nil
 }
 
@@ -96,6 +102,7 @@ func (c *config) validate() error {
 func (c *config) settings() kbd.Settings {
 	return kbd.Settings{
 		Chords: kbd.Chords(c.Bypass), Limits: kbd.Limits(c.Limits), StallTimeout: time.Duration(c.StallTimeout),
+		Rules: c.rules(),
 	}
 }
 

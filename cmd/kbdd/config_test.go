@@ -61,7 +61,7 @@ func TestEmptyConfigurationIsTheDefault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := c.settings(); got != kbd.DefaultSettings {
+	if got := c.settings(); !reflect.DeepEqual(got, kbd.DefaultSettings) {
 		t.Errorf("got %+v, want %+v", got, kbd.DefaultSettings)
 	}
 }
@@ -97,6 +97,11 @@ func TestBadConfigurationIsOneLine(t *testing.T) {
 		{"[keyboards]\nforce = [{ id = \"46d\" }]", "", `id "46d" is not VENDOR:PRODUCT`},
 		{"[[keyboards.match]]\nname = \"[\"", "", `name "[" is not a pattern`},
 		{"[[keyboards.match]]\nname = 3", "2", "name"},
+		{"[[device]]\nusers = []", "", "device.name: an entry needs a name"},
+		{"[[device]]\nname = \"kbd[\"", "", `"kbd[" is not a pattern`},
+		{"[[device]]\nname = \"kbd0\"\nusers = [\"no one\"]", "", `there is no user "no one"`},
+		{"[[device]]\nname = \"kbd0\"\ngroups = [\"no one\"]", "", `there is no group "no one"`},
+		{"[[device]]\nname = \"kbd0\"\nuser = \"root\"", "3", `unknown key "device.user"`},
 		{"= 1", "1", "key"},
 		{"a = \"\x00\"", "1", "NULL"},
 	} {

@@ -84,6 +84,9 @@ func (s *Selector) picks(info *Info) bool {
 	return s.Name != "" || s.Phys != ""
 }
 
+// Match tells if a name fits a pattern, as those of a Selector. An error tells that it is none.
+func Match(pattern, name string) (bool, error) { return matches(pattern, name) }
+
 // matches is path.Match for names that are no paths, though they have slashes.
 func matches(pattern, name string) (bool, error) {
 	noSlash := strings.NewReplacer("/", "\x00")
