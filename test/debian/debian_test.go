@@ -317,7 +317,7 @@ func configurationIsReloaded(t *testing.T, _ *person) {
 func seatRuleLetsWhoIsThere(t *testing.T, alice *person) {
 	const rule = "/etc/udev/rules.d/71-kbdd-uaccess.rules"
 	must(t, "sed -n '/^#SUBSYSTEM/s/^#//p' /lib/udev/rules.d/60-kbdd.rules >"+rule+" && test -s "+rule)
-	must(t, "udevadm trigger --settle -s cuse")
+	must(t, "udevadm control --reload && udevadm trigger --settle -s cuse")
 	defer must(t, "rm "+rule+" && udevadm control --reload && udevadm trigger --settle -s cuse")
 	bob := &person{name: "bob", vt: 2, t: t, keyboard: alice.keyboard}
 	machine.SwitchVT(t, 2)
