@@ -133,6 +133,10 @@ func writeReadme(jsonFile, readme string) error {
 	if err != nil {
 		return err
 	}
+	return replaceTable(readme, table)
+}
+
+func replaceTable(readme, table string) error {
 	page, err := os.ReadFile(readme)
 	if err != nil {
 		return err
