@@ -153,31 +153,48 @@ func (d *Device) handshake() error {
 // Serve answers the kernel until Close is called, then returns nil, or until the kernel ends the connection, then
 // returns why. All open files are closed when it returns; the device is to be closed still.
 func (d *Device) Serve() error {
-	// One buffer, and one reader: with two, an INTERRUPT could overtake the request that it is about.
-	buf := d.inbox()
-	var err error
-	for err == nil {
-		var n int
-		n, err = d.conn.Read(buf)
-		if errors.Is(err, os.ErrDeadlineExceeded) { // Check's
-			d.checked()
-			err = nil
-			continue
-		}
-		if err != nil {
-			break
-		}
-		err = d.dispatch(buf[:n])
-		d.seenThrough(buf)
-	}
+	err := d.serve()
 	d.drop()
 	switch {
-	case errors.Is(err, os.ErrClosed), errors.Is(err, ErrClosed):
+	case errors.Is(err, ErrClosed):
 		return nil
 	case errors.Is(err, unix.ENODEV):
 		return fmt.Errorf("cuse: %s: the kernel ended the device (aborted in /sys/class/cuse/%s?): %w", d.name, sysName(d.name), err)
 	}
 	return fmt.Errorf("cuse: %s: %w", d.name, err)
+}
+
+// serve answers until the connection ends.
+func (d *Device) serve() error {
+	raw, err := d.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	// One buffer, and one reader: with two, an INTERRUPT could overtake the request that it is about.
+	buf := d.inbox()
+	var n int
+	receive := func(fd uintptr) (done bool) {
+		n, err = readMessage(int(fd), buf)
+		return err != unix.EAGAIN
+	}
+	for {
+		switch errWait := raw.Read(receive); {
+		case errors.Is(errWait, os.ErrDeadlineExceeded): // Check's
+			d.checked()
+			continue
+		case errWait != nil && d.closed(): // it is no os.ErrClosed then
+			return ErrClosed
+		case errWait != nil:
+			return errWait
+		case err != nil:
+			return err
+		}
+		err = d.dispatch(buf[:n])
+		d.seenThrough(buf)
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // drop ends what the kernel no longer asks for.
@@ -204,6 +221,12 @@ func (d *Device) Close() error {
 	}
 	d.fd = -1
 	return d.conn.Close()
+}
+
+func (d *Device) closed() bool {
+	d.sending.RLock()
+	defer d.sending.RUnlock()
+	return d.fd < 0
 }
 
 // send completes msg, which has room for the header in front, and gives it to the kernel. It does not wait.

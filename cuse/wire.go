@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"structs"
 	"syscall"
 	"unsafe"
@@ -163,8 +165,28 @@ func notifyPollMessage(kh uint64) (msg [outHeaderSize + 8]byte) {
 	return msg
 }
 
-// writeMessage sends msg in one write(2). /dev/cuse takes a whole message or none, and never makes the writer wait,
-// so the scheduler is not told of the call: that would cost more than the call itself.
+// readMessage reads one message, or answers EAGAIN. The descriptor is in non-blocking mode.
+//
+// This call and writeMessage's never wait, and so the scheduler is not told of them. If it were it would wake its monitor,
+// which costs more than the call, and looks after it every 20 us for some time after.
+func readMessage(fd int, buf []byte) (int, error) {
+	for {
+		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(buf))), uintptr(len(buf)))
+		switch {
+		case errno == unix.EINTR:
+		case errno == unix.EAGAIN:
+			return 0, errno
+		case errno != 0:
+			return 0, os.NewSyscallError("read", errno)
+		case n == 0:
+			return 0, io.EOF
+		default:
+			return int(n), nil
+		}
+	}
+}
+
+// writeMessage sends msg in one write(2). /dev/cuse takes a whole message or none, and never makes the writer wait.
 func writeMessage(fd int, msg []byte) error {
 	n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(msg))), uintptr(len(msg)))
 	switch {

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime"
 	"sync"
 	"syscall"
 
@@ -19,10 +18,6 @@ import (
 
 // serve makes the devices and serves them until a signal comes. conf is what stands in path.
 func serve(path string, conf config, log *slog.Logger) error {
-	// The keyboard's thread comes back from read(2) at once if it finds an idle P; with one P it would have to wait for
-	// the scheduler.
-	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
-
 	store := openStore(log)
 	nodes := newNodes(store)
 	handsOver := false // all is left to the next kbdd

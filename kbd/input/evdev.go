@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"structs"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -36,13 +37,26 @@ var (
 
 const eventSize = int(unsafe.Sizeof(evdev.InputEvent{}))
 
-type evdevNode struct {
+// An inputFile is an open node of the input subsystem, in non-blocking mode.
+type inputFile struct {
 	path string
-	fd   int // not an os.File: the runtime's poller would wake a thread of its own for each key
+	fd   int
+}
+
+type evdevNode struct {
+	inputFile
+	file *os.File        // the same, for the runtime's poller
+	wait syscall.RawConn // of file
+
+	// For the caller of Read: a function made anew for each key would have to be allocated.
+	try    func(fd uintptr) (done bool)
+	events []evdev.InputEvent
+	count  int
+	err    error
 }
 
 func openNode(path string) (node, error) {
-	n := &evdevNode{path: path}
+	n := &evdevNode{inputFile: inputFile{path: path}}
 	err := n.call("open", func() (err error) {
 		n.fd, err = unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 		return err
@@ -50,6 +64,12 @@ func openNode(path string) (node, error) {
 	if err != nil {
 		return nil, err
 	}
+	n.file = os.NewFile(uintptr(n.fd), path)
+	if n.wait, err = n.file.SyscallConn(); err != nil {
+		n.file.Close()
+		return nil, err
+	}
+	n.try = n.tryRead
 	// Without the events that are of no use here, the kernel's buffer holds half as many keys again. Older kernels than
 	// 4.4 cannot do it, and work all the same.
 	for _, typ := range []uint32{evdev.EV_MSC, evdev.EV_LED} {
@@ -62,22 +82,22 @@ func openNode(path string) (node, error) {
 
 // call makes a system call until no signal interrupts it. evdev's lock can be interrupted, and the Go runtime sends
 // itself signals at all times (drivers/input/evdev.c, evdev_ioctl_handler).
-func (n *evdevNode) call(name string, f func() error) error {
+func (f *inputFile) call(name string, try func() error) error {
 	for {
-		switch err := f(); err {
+		switch err := try(); err {
 		case nil:
 			return nil
 		case unix.EINTR:
 		default:
-			return &os.PathError{Op: name, Path: n.path, Err: err}
+			return &os.PathError{Op: name, Path: f.path, Err: err}
 		}
 	}
 }
 
 // ioctl is one whose argument is an address.
-func (n *evdevNode) ioctl(name string, request uint, arg unsafe.Pointer) error {
-	return n.call(name, func() error {
-		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(n.fd), uintptr(request), uintptr(arg)); errno != 0 {
+func (f *inputFile) ioctl(name string, request uint, arg unsafe.Pointer) error {
+	return f.call(name, func() error {
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(f.fd), uintptr(request), uintptr(arg)); errno != 0 {
 			return errno
 		}
 		return nil
@@ -85,8 +105,8 @@ func (n *evdevNode) ioctl(name string, request uint, arg unsafe.Pointer) error {
 }
 
 // ioctlInt is one whose argument is a number.
-func (n *evdevNode) ioctlInt(name string, request uint, arg int) error {
-	return n.call(name, func() error { return unix.IoctlSetInt(n.fd, request, arg) })
+func (f *inputFile) ioctlInt(name string, request uint, arg int) error {
+	return f.call(name, func() error { return unix.IoctlSetInt(f.fd, request, arg) })
 }
 
 func (n *evdevNode) Pressed() (keys keySet, err error) {
@@ -135,28 +155,37 @@ func (n *evdevNode) Grab() error   { return n.ioctlInt("EVIOCGRAB", eviocgrab, 1
 func (n *evdevNode) Ungrab() error { return n.ioctlInt("EVIOCGRAB", eviocgrab, 0) }
 func (n *evdevNode) Revoke() error { return n.ioctlInt("EVIOCREVOKE", eviocrevoke, 0) }
 
+// Read waits by the runtime's poller, whose thread then goes all the way with the key. A thread that waited in read(2)
+// would have to be let in by the scheduler.
 func (n *evdevNode) Read(events []evdev.InputEvent) (int, error) {
-	for {
-		count, err := n.read(events)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EAGAIN): // once: the node is opened non-blocking, so that settling can drain it
-			if err := unix.SetNonblock(n.fd, false); err != nil {
-				return 0, &os.PathError{Op: "fcntl", Path: n.path, Err: err}
-			}
-		default:
-			return count, err
-		}
+	n.events = events
+	if err := n.wait.Read(n.try); err != nil {
+		return 0, err
 	}
+	return n.count, n.err
 }
 
+func (n *evdevNode) tryRead(uintptr) (done bool) {
+	n.count, n.err = n.read(n.events)
+	return n.err != unix.EAGAIN
+}
+
+// read takes the events that are there, or answers EAGAIN. It never waits, and so the scheduler is not told of it: that
+// would wake the scheduler's monitor.
 func (n *evdevNode) read(events []evdev.InputEvent) (int, error) {
-	buf := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(events))), len(events)*eventSize)
-	count, err := unix.Read(n.fd, buf)
-	if err != nil {
-		return 0, &os.PathError{Op: "read", Path: n.path, Err: err}
+	size := uintptr(len(events) * eventSize)
+	for {
+		count, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(n.fd), uintptr(unsafe.Pointer(unsafe.SliceData(events))), size)
+		switch errno {
+		case 0:
+			return int(count) / eventSize, nil
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return 0, errno
+		default:
+			return 0, &os.PathError{Op: "read", Path: n.path, Err: errno}
+		}
 	}
-	return count / eventSize, nil
 }
 
 func (n *evdevNode) Press(keys keySet) error   { return n.inject(keys, 1) }
@@ -186,18 +215,20 @@ func (n *evdevNode) SetLEDs(leds uint8) error {
 	return n.write(events)
 }
 
-func (n *evdevNode) write(events []evdev.InputEvent) error {
+func (f *inputFile) write(events []evdev.InputEvent) error {
 	events = append(events, evdev.InputEvent{Type: evdev.EV_SYN, Code: evdev.SYN_REPORT})
 	buf := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(events))), len(events)*eventSize)
-	return n.call("write", func() error {
-		_, err := unix.Write(n.fd, buf)
+	return f.call("write", func() error {
+		_, err := unix.Write(f.fd, buf)
 		return err
 	})
 }
 
-func (n *evdevNode) Close() error {
-	if err := unix.Close(n.fd); err != nil {
-		return &os.PathError{Op: "close", Path: n.path, Err: err}
+func (f *inputFile) Close() error {
+	if err := unix.Close(f.fd); err != nil {
+		return &os.PathError{Op: "close", Path: f.path, Err: err}
 	}
 	return nil
 }
+
+func (n *evdevNode) Close() error { return n.file.Close() }

@@ -2,7 +2,7 @@
 // not know who listens, nor what the keys mean.
 //
 // A [Keyboard] is the console's until Mute, and again after Unmute. In between its node is open and grabbed, and a
-// thread waits in read(2) on it:
+// goroutine waits for its events:
 //
 //	           Mute                  neutral, or 500 ms                Unmute
 //	console ──────────► settling ────────────────────────► muted ───────────────► leaving
@@ -18,7 +18,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,7 +33,7 @@ const NeutralLimit = 500 * time.Millisecond
 const deliverLimit = 50 * time.Millisecond
 
 // Deliver takes a key press or release of one keyboard: a Linux key code, and whether it went down. It is called from
-// the thread that reads the keyboard, and must not wait. For every press that is delivered a release follows, also
+// the goroutine that reads the keyboard, and must not wait. For every press that is delivered a release follows, also
 // when the keyboard is given back or unplugged; repeats are not delivered.
 type Deliver = func(code uint16, pressed bool)
 
@@ -58,9 +57,9 @@ type Keyboard struct {
 	busy    bool          // guarded by mu; change runs
 	settled chan struct{} // guarded by mu; closed when change ends
 	node    node          // guarded by mu; open while muted and leaving; closed by change while busy, else by run
-	ended   chan struct{} // guarded by mu; closed when node's thread has ended
-	end     error         // guarded by mu; why node's thread has ended; nil while it runs
-	revoked bool          // guarded by mu; giveBack has ended node's thread
+	ended   chan struct{} // guarded by mu; closed when run has ended
+	end     error         // guarded by mu; why run has ended; nil while it runs
+	revoked bool          // guarded by mu; giveBack has ended run
 	failure error         // guarded by mu; what was logged of the last attempt to take the keyboard
 
 	// For Stuck.
@@ -172,7 +171,7 @@ func (k *Keyboard) change() {
 	}
 }
 
-// closeLocked closes the node whose thread has ended.
+// closeLocked closes the node whose run has ended.
 func (k *Keyboard) closeLocked() {
 	switch {
 	case k.revoked:
@@ -185,7 +184,7 @@ func (k *Keyboard) closeLocked() {
 	k.node, k.end, k.revoked = nil, nil, false
 }
 
-// take opens the node, grabs it, and starts its thread. It tells whether that is done, or not wanted any more.
+// take opens the node, grabs it, and starts run. It tells whether that is done, or not wanted any more.
 func (k *Keyboard) take() bool {
 	n, err := k.open()
 	if err == nil {
@@ -325,8 +324,6 @@ func letGo(n node, pressed keySet) (again keySet, err error) {
 
 // run delivers n's keys until its grab is taken away or it is unplugged.
 func (k *Keyboard) run(n node, s stream, hidden keySet, ended chan struct{}) {
-	// The thread that comes back from read(2) answers the client's read; another would have to be woken for that.
-	runtime.LockOSThread()
 	defer close(ended)
 	if k.HardwareRepeat() {
 		s.hide(hidden, time.Now().Add(hardwareRepeatMax))
@@ -338,7 +335,7 @@ func (k *Keyboard) run(n node, s stream, hidden keySet, ended chan struct{}) {
 		k.turns.Add(1)
 		if err != nil {
 			s.releaseAll()
-			k.threadEnded(err)
+			k.runEnded(err)
 			return
 		}
 		k.allUp.Store(false)
@@ -356,8 +353,8 @@ func (k *Keyboard) run(n node, s stream, hidden keySet, ended chan struct{}) {
 	}
 }
 
-// threadEnded notes that the node cannot be read any more: revoked by giveBack, or unplugged.
-func (k *Keyboard) threadEnded(err error) {
+// runEnded notes that the node cannot be read any more: revoked by giveBack, or unplugged.
+func (k *Keyboard) runEnded(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.end = err

@@ -9,11 +9,11 @@ import (
 // A pointer is the part of a keyboard's node that is a mouse, a dial or a joystick. What it does goes on to the system
 // while the keyboard is muted, through a device of its own; else the system has it from the node. What was pressed on
 // one of the two is released on it: the keyboard is grabbed when no button is down either, and what is down on the
-// device when the keyboard's thread ends, however that comes, is released then.
+// device when the keyboard's goroutine ends, however that comes, is released then.
 type pointer struct {
 	dev eventWriter
 
-	// All below is for the keyboard's thread alone.
+	// All below is for the keyboard's goroutine alone.
 
 	packet  []evdev.InputEvent // since the last SYN_REPORT
 	dropped bool               // the kernel's buffer ran over; the events up to the next SYN_REPORT are not whole
@@ -155,7 +155,7 @@ func (k *Keyboard) attachPointer() {
 
 func (k *Keyboard) detachPointer() {
 	if k.pointer != nil {
-		<-k.Unmute() // its thread writes there
+		<-k.Unmute() // its goroutine writes there
 		k.pointer.dev.Close()
 	}
 }

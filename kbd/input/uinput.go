@@ -75,11 +75,11 @@ func (s *uinputSetup) types() (types []uint16) {
 
 // A uinputDevice is an input device made by this process. It goes when it is closed, or with the process.
 type uinputDevice struct {
-	evdevNode
+	inputFile
 }
 
 func newUinput(setup uinputSetup) (*uinputDevice, error) {
-	d := &uinputDevice{evdevNode{path: "/dev/uinput"}}
+	d := &uinputDevice{inputFile{path: "/dev/uinput"}}
 	err := d.call("open", func() (err error) {
 		d.fd, err = unix.Open(d.path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 		return err
