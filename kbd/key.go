@@ -3,6 +3,7 @@ package kbd
 import (
 	"time"
 
+	"kbdd/cuse"
 	"kbdd/scancode"
 )
 
@@ -65,6 +66,7 @@ func (s *Service) wake(now time.Time, files []*File) {
 		f.wake()
 	}
 	// The keys are on their way; what is left can cost a little.
+	cuse.Yield()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range files {
