@@ -5,7 +5,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 TOOL     = $(GO) tool -modfile=test/tools/go.mod
 
 # Static, so that the programs run in an initramfs with no libc. The event library is cgo: gcc links.
-STATIC   = -tags netgo,osusergo -ldflags '-linkmode external -extldflags -static -X main.version=$(VERSION)'
+STATIC   = -tags netgo,osusergo -ldflags '-linkmode external -extldflags -static -s -w -X main.version=$(VERSION)'
 
 # Packages whose tests touch the kernel, and so run in the QEMU machine.
 MACHINE  = ./cuse ./kbd/input ./test ./test/machine
