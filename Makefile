@@ -55,8 +55,8 @@ test-debian: vmrun ## the packages: install, use, upgrade and remove the .deb on
 		$(GO) test -count=1 -timeout 15m $(STATIC) -exec $(VMRUN) ./test/debian
 
 # Once by a clock that counts instructions, on one CPU, and once in real time. Idle is idle by either.
-BENCH    = KBDD_VM_TESTS=1 KBDD_BENCH_PAUSE=$(1) VMRUN_FLAGS="$(IN_MACHINE) -file $(CURDIR)/bin/keybench $(2)" \
-	$(GO) test -count=1 $(STATIC) -exec $(VMRUN) -run '^$$' -benchtime 1x -bench '$(3)' ./test
+BENCH    = KBDD_VM_TESTS=1 KBDD_BENCH_PAUSE=$(1) VMRUN_FLAGS="$(IN_MACHINE) -timeout 20m -file $(CURDIR)/bin/keybench $(2)" \
+	$(GO) test -count=1 -timeout 20m $(STATIC) -exec $(VMRUN) -run '^$$' -benchtime 1x -bench '$(3)' ./test
 
 bench: all vmrun keybench ## measure latency, throughput and idleness in the machine, about 8 minutes
 	@mkdir -p out
