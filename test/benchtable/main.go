@@ -1,6 +1,6 @@
 // Command benchtable makes a table of what the benchmarks have measured.
 //
-//	benchtable -json FILE INSTRUCTIONS REAL    # of the outputs of go test -bench in the two machines, and keeps it in FILE
+//	benchtable -json FILE INSTRUCTIONS [REAL]  # of the outputs of go test -bench in the two machines, and keeps it in FILE
 //	benchtable -json FILE -readme README.md    # puts what FILE has into the README
 package main
 
@@ -32,16 +32,18 @@ func run(jsonFile, readme string, outputs []string) error {
 	if readme != "" {
 		return writeReadme(jsonFile, readme)
 	}
-	if len(outputs) != 2 {
-		return errors.New("it takes the output of both machines")
+	if len(outputs) != 1 && len(outputs) != 2 {
+		return errors.New("it takes the output of one machine or both")
 	}
 	r := results{Host: host()}
 	var err error
 	if r.Instructions, err = r.read(outputs[0]); err != nil {
 		return err
 	}
-	if r.Real, err = r.read(outputs[1]); err != nil {
-		return err
+	if len(outputs) > 1 {
+		if r.Real, err = r.read(outputs[1]); err != nil {
+			return err
+		}
 	}
 	text, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {
@@ -63,7 +65,7 @@ type results struct {
 	Host         string  `json:"host"`
 	Kernel       string  `json:"kernel"`
 	Instructions figures `json:"instructions"` // by a clock that counts them, 1000 to the microsecond, on one CPU
-	Real         figures `json:"real"`         // on two CPUs
+	Real         figures `json:"real"`         // on two CPUs; nil where only instructions were counted
 }
 
 type figures map[string]map[string]float64
