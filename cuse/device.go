@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -153,6 +154,9 @@ func (d *Device) handshake() error {
 // Serve answers the kernel until Close is called, then returns nil, or until the kernel ends the connection, then
 // returns why. All open files are closed when it returns; the device is to be closed still.
 func (d *Device) Serve() error {
+	if d.record != nil {
+		defer time.AfterFunc(settleTime, d.record.settled).Stop()
+	}
 	err := d.serve()
 	d.drop()
 	switch {

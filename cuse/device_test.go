@@ -38,8 +38,11 @@ func TestCloseWaitsForTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := <-s.pipes
-	p.closing = make(chan struct{})
-	finish := sync.OnceFunc(func() { close(p.closing) })
+	closing := make(chan struct{})
+	p.mu.Lock() // the kernel's order of the calls is not seen by the race detector
+	p.closing = closing
+	p.mu.Unlock()
+	finish := sync.OnceFunc(func() { close(closing) })
 	t.Cleanup(finish)
 	closed := make(chan error, 1)
 	go func() { closed <- f.Close() }()

@@ -99,8 +99,11 @@ func (p *pipe) Poll() uint32 {
 }
 
 func (p *pipe) Close() error {
-	if p.closing != nil {
-		<-p.closing
+	p.mu.Lock()
+	closing := p.closing
+	p.mu.Unlock()
+	if closing != nil {
+		<-closing
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

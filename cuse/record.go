@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,8 +42,10 @@ const (
 	inboxSize     = (writeInSize + maxTransfer + pageSize - 1) / pageSize * pageSize
 
 	maxLabel = 1024
-	// maxTries is how many servers in a row may end with a record before they have read one request.
-	maxTries = 3
+	// maxTries is how many servers in a row may end with files that they were to go on with, before they have read a
+	// request or served for as long as settleTime.
+	maxTries   = 3
+	settleTime = time.Second
 )
 
 // Bounds of what waits on one file, so that it can be noted.
@@ -80,6 +83,8 @@ func OpenRecord(mem []byte) (*Record, error) {
 	switch {
 	case r.head.Magic != recordMagic || r.head.Version != recordVersion || r.head.LabelLen > maxLabel:
 		return nil, errors.New("cuse: no record of this version")
+	case r.empty():
+		return r, nil // there is nothing that could have been their end
 	case r.head.Tries >= maxTries:
 		return nil, fmt.Errorf("cuse: %d servers in a row ended with this record", r.head.Tries)
 	}
@@ -99,9 +104,22 @@ func mapRecord(mem []byte) *Record {
 // Label is what the record was made with.
 func (r *Record) Label() string { return string(r.head.Label[:r.head.LabelLen]) }
 
+// empty tells that no file is open, and no request unseen.
+func (r *Record) empty() bool {
+	for i := range r.used {
+		if r.head.Valid[i] != 0 {
+			return false
+		}
+	}
+	return r.unseen() == nil
+}
+
+// settled notes that this server is not the end of the record.
+func (r *Record) settled() { atomic.StoreUint32(&r.head.Tries, 0) }
+
 // seenThrough notes that the request in the inbox is answered, or noted elsewhere.
 func (r *Record) seenThrough(unique uint64) {
-	r.head.Tries = 0
+	r.settled()
 	atomic.StoreUint64(&r.head.Done, unique)
 }
 

@@ -314,9 +314,16 @@ func TestRecordOfAnotherVersionIsRefused(t *testing.T) {
 	if _, err := NewRecord(mem, strings.Repeat("x", maxLabel+1)); err == nil {
 		t.Error("a label without end is taken")
 	}
-	if _, err := NewRecord(mem, "x"); err != nil {
+	r, err := NewRecord(mem, "x")
+	if err != nil {
 		t.Fatal(err)
 	}
+	for range 2 * maxTries { // with nothing in it
+		if _, err := OpenRecord(mem); err != nil {
+			t.Error(err)
+		}
+	}
+	*r.slot(0).valid() = 1
 	for range maxTries {
 		if _, err := OpenRecord(mem); err != nil {
 			t.Error(err)
@@ -324,6 +331,10 @@ func TestRecordOfAnotherVersionIsRefused(t *testing.T) {
 	}
 	if _, err := OpenRecord(mem); err == nil {
 		t.Error("a record that ends its servers is used for ever")
+	}
+	r.settled()
+	if _, err := OpenRecord(mem); err != nil {
+		t.Error(err)
 	}
 }
 
