@@ -114,7 +114,7 @@ func TestHungKbddIsReplaced(t *testing.T) {
 	machine.Require(t)
 	keyboard := machine.NewUinput(t, machine.UinputConfig{Name: "typist"})
 	s := startSupervised(t)
-	f := open(t, os.O_RDONLY)
+	f := startReader(t)
 	keyboard.Type("a")
 	f.want("1e 9e")
 	began := time.Now()
