@@ -71,7 +71,9 @@ func typedAt(t testing.TB, cmd *exec.Cmd, keyboard *machine.Keyboard, bytes int)
 	keyboard.Tap(machine.KeyF1)
 	keyboard.Tap(machine.KeyEnter)
 	if bytes > 0 {
-		machine.WaitUntil(t, cmd.String()+" has read all", func() bool { return bytesRead(t, pid) >= before+bytes })
+		machine.WaitUntil(t, cmd.String()+" has read and told all", func() bool {
+			return bytesRead(t, pid) >= before+bytes && inCall(fmt.Sprint("/proc/", pid), unix.SYS_READ)
+		})
 		cmd.Process.Signal(unix.SIGTERM)
 	}
 	if err := cmd.Wait(); err != nil && bytes == 0 {
