@@ -59,8 +59,9 @@ type stroke struct {
 func (c *chord) idle() bool { return c.modifiers.empty() && c.taken.empty() }
 
 // starts tells if a key makes a difference to an idle chord.
-func (Chords) starts(key scancode.Key) bool {
-	return key >= keyCount || ctrlKeys.has(key) || altKeys.has(key) || powerKeys.has(key) || key == scancode.KeySysRq
+func (on Chords) starts(key scancode.Key) bool {
+	return on != Chords{} &&
+		(key >= keyCount || ctrlKeys.has(key) || altKeys.has(key) || powerKeys.has(key) || key == scancode.KeySysRq)
 }
 
 // key takes a press or release.

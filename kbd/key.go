@@ -15,8 +15,12 @@ func (s *Service) key(p *port, key scancode.Key, pressed bool) {
 	now := time.Now()
 	s.mu.Lock()
 	var act action
-	if !p.chord.idle() || s.settings.Chords.starts(key) {
-		act = p.chord.key(s.settings.Chords, key, pressed)
+	on := s.settings.Chords
+	if p.shared {
+		on = Chords{} // the system hears all by itself
+	}
+	if !p.chord.idle() || on.starts(key) {
+		act = p.chord.key(on, key, pressed)
 	}
 	var files []*File
 	if !act.taken {

@@ -23,6 +23,7 @@ type port struct {
 	node     string   // likewise
 	keyboard Keyboard // nil while it is unplugged
 	target   *Device  // who hears it: its own device, or kbd0; nil: the console
+	shared   bool     // the console hears it as well as target does
 	down     keySet   // what target takes to be down on it
 	chord    chord
 }
@@ -111,7 +112,10 @@ func (s *Service) routeLocked() (changing []<-chan struct{}) {
 		}
 		had := p.target
 		p.moveLocked(target)
+		p.shared = target != nil && target.sharesLocked()
 		switch {
+		case p.shared:
+			changing = append(changing, p.keyboard.Share(p.deliver, p.lost))
 		case target != nil:
 			changing = append(changing, p.keyboard.Mute(p.deliver, p.lost))
 		case had != nil:

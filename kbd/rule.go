@@ -8,6 +8,7 @@ type Rule struct {
 	Fits func(device, keyboard string) bool
 
 	Access *Access // who may open it; nil: the rule says nothing of it
+	Mute   *bool   // whether the console does not hear what its readers do, as it is else; nil: likewise
 }
 
 // Access is who may open a device, besides root. The rights of its node hold as well.
@@ -48,4 +49,14 @@ func (d *Device) access() *Access {
 		}
 	}
 	return nil
+}
+
+// sharesLocked tells if the console hears what the device's readers do.
+func (d *Device) sharesLocked() bool {
+	for _, r := range d.rulesLocked() {
+		if r.Mute != nil {
+			return !*r.Mute
+		}
+	}
+	return false
 }

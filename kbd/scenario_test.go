@@ -36,6 +36,7 @@ import (
 //	write f ED 02     host bytes
 //	revoke kbd0       takes the device from those who have it open
 //	vt 2              terminal 2 gets the screen; with unseen, so far unnoticed
+//	share kbd1        the console is to hear what its readers do, from now on; mute kbd1: no longer
 //	wait 500ms
 //	restart           kbdd ends in order and another goes on; die: the first is killed. All keyboards are to be plugged in anew
 //
@@ -236,6 +237,11 @@ func (s *scene) try(verb string, args []string) error {
 		return s.restart()
 	case "die":
 		return s.restart()
+	case "share", "mute":
+		mute := verb == "mute"
+		settings := s.service.settings
+		settings.Rules = append(settings.Rules, Rule{Fits: func(device, _ string) bool { return device == args[0] }, Mute: &mute})
+		s.service.Set(settings)
 	case "wait":
 		d, err := time.ParseDuration(args[0])
 		time.Sleep(d)
@@ -299,7 +305,7 @@ func (s *scene) told(who string) string {
 		words, s.bypass = s.bypass, nil
 	case "muted":
 		for name, k := range s.keyboards {
-			if hearer, _ := k.state(); hearer != nil {
+			if muted, _ := k.Muted(); muted {
 				words = append(words, name)
 			}
 		}
@@ -379,6 +385,7 @@ type fakeKeyboard struct {
 	mu      sync.Mutex
 	deliver func(code uint16, pressed bool) // nil while it is the console's; guarded by mu
 	lost    func()                          // likewise
+	shared  bool                            // guarded by mu
 	leds    *uint8                          // guarded by mu
 }
 
@@ -394,8 +401,9 @@ func (k *fakeKeyboard) Describe() (name, node string) {
 }
 
 func (k *fakeKeyboard) Muted() (bool, error) {
-	hearer, _ := k.state()
-	return hearer != nil && k.stuck == nil, k.stuck
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.deliver != nil && !k.shared && k.stuck == nil, k.stuck
 }
 
 func (k *fakeKeyboard) Stuck() bool { return k.hangs }
@@ -407,9 +415,17 @@ func (k *fakeKeyboard) SetLEDs(leds uint8) {
 }
 
 func (k *fakeKeyboard) Mute(deliver func(code uint16, pressed bool), lost func()) <-chan struct{} {
+	return k.hear(deliver, lost, false)
+}
+
+func (k *fakeKeyboard) Share(deliver func(code uint16, pressed bool), lost func()) <-chan struct{} {
+	return k.hear(deliver, lost, true)
+}
+
+func (k *fakeKeyboard) hear(deliver func(code uint16, pressed bool), lost func(), shared bool) <-chan struct{} {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.deliver, k.lost = deliver, lost
+	k.deliver, k.lost, k.shared = deliver, lost, shared
 	if k.settling != nil {
 		return k.settling
 	}
@@ -419,7 +435,7 @@ func (k *fakeKeyboard) Mute(deliver func(code uint16, pressed bool), lost func()
 func (k *fakeKeyboard) Unmute() <-chan struct{} {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.deliver, k.lost, k.leds = nil, nil, nil
+	k.deliver, k.lost, k.shared, k.leds = nil, nil, false, nil
 	return done
 }
 
@@ -442,9 +458,14 @@ func (k *fakeKeyboard) keys(verb string, key scancode.Key) {
 }
 
 func (k *fakeKeyboard) put(key scancode.Key, pressed bool) {
-	if deliver, _ := k.state(); deliver != nil {
+	k.mu.Lock()
+	deliver, shared := k.deliver, k.shared
+	k.mu.Unlock()
+	if deliver != nil {
 		deliver(uint16(key), pressed)
-		return
+		if !shared {
+			return
+		}
 	}
 	k.scene.heard = append(k.scene.heard, k.name+strokeName(key, pressed))
 }

@@ -18,6 +18,8 @@ type Keyboard interface {
 	// lost. The channel is closed when the keyboard is muted, or cannot be, or Unmute has overtaken it. Mute itself does
 	// not wait; a muted keyboard stays so.
 	Mute(deliver func(code uint16, pressed bool), lost func()) <-chan struct{}
+	// Share is Mute, except that the console hears the keyboard as well.
+	Share(deliver func(code uint16, pressed bool), lost func()) <-chan struct{}
 	// Unmute gives the keyboard back. The channel is closed when the console has it. Unmute itself does not wait.
 	Unmute() <-chan struct{}
 	// SetLEDs lights a muted keyboard's LEDs, in the bits of atkbd.LEDs, until Unmute.
@@ -136,8 +138,8 @@ type Service struct {
 // New is a service with no keyboard yet. It makes kbd0, and goes on with what an earlier service left.
 func New(c Config, settings Settings) (*Service, error) {
 	s := &Service{Config: c, counts: newCounts()}
-	s.Set(settings)
 	s.kbd0 = &Device{service: s, name: "kbd0"}
+	s.Set(settings)
 	if err := s.MakeNode(s.kbd0.node()); err != nil {
 		return nil, err
 	}
@@ -159,8 +161,10 @@ func (s *Service) Set(settings Settings) {
 		settings.Chords = Chords{VT: settings.Chords.VT} // the others could not be carried out: they are the reader's
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.settings = settings
+	s.routeLocked()
+	s.mu.Unlock()
+	s.settle()
 }
 
 // Release takes a device from those who have it open, as EVIOCREVOKE does: they get ENODEV from now on. The console has

@@ -56,7 +56,7 @@ func (p *port) statusLocked() control.Keyboard {
 	case p.target == nil:
 		st.HeardBy = control.Console
 	default:
-		st.HeardBy = p.target.name
+		st.HeardBy, st.Shared = p.target.name, p.shared
 	}
 	return st
 }

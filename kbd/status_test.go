@@ -95,6 +95,9 @@ func keyboardsOf(st control.Status) string {
 		if k.Muted {
 			text += " muted"
 		}
+		if k.Shared {
+			text += " shared"
+		}
 		if !k.Plugged {
 			text += "unplugged"
 		}

@@ -52,6 +52,7 @@ func TestHangupReadsTheConfigurationAnew(t *testing.T) {
 		machine.WaitUntil(t, "kbdd says: "+logged, func() bool { return strings.Contains(kbdd.log.String(), logged) })
 	}
 	hangup("[bypass]\nctrl-alt-del = false\n[keyboards]\nignore = [{ name = \"left*\" }]\n", "read anew")
+	waitGivenBack(t, &other.Keyboard)
 	other.Type("b")
 	wantScreen(t, tty, "b")
 	before := machine.CtrlAltDels(t)
@@ -66,6 +67,29 @@ func TestHangupReadsTheConfigurationAnew(t *testing.T) {
 	if machine.CtrlAltDels(t) != before {
 		t.Error("Ctrl-Alt-Del reached PID 1 though it is turned off")
 	}
+}
+
+func TestDeviceThatDoesNotMuteLeavesTheConsoleItsKeyboard(t *testing.T) {
+	machine.Require(t)
+	tty, keyboard := machine.OpenConsole(t, 1), machine.PS2(t)
+	scanner := machine.NewUinput(t, machine.UinputConfig{Name: "scanner"})
+	startKbdd(t, "-config", configure(t, "", "[[device]]\nkeyboard = \"scanner\"\nmute = false\n"))
+	game := open(t, unix.O_RDONLY)
+	scanner.Type("a")
+	game.want("1e 9e")
+	wantScreen(t, tty, "")
+
+	shop := openDevice(t, "/dev/kbd2") // the uinput device is the second keyboard
+	scanner.Type("b")
+	shop.want("30 b0")
+	wantScreen(t, tty, "b")
+	keyboard.Type("c")
+	game.want("2e ae")
+	wantScreen(t, tty, "b")
+	shop.close()
+	scanner.Type("d")
+	game.want("20 a0")
+	wantScreen(t, tty, "b")
 }
 
 func TestReaderThatHangsLosesTheKeyboard(t *testing.T) {

@@ -84,7 +84,7 @@ func writeStatus(out io.Writer, st control.Status, now time.Time) error {
 
 // console says in a sentence why the console is muted or not.
 func console(st control.Status) string {
-	var plugged, heard, muted int
+	var plugged, heard, shared, muted int
 	var devices []string // whose readers hear a keyboard
 	for _, k := range st.Keyboards {
 		if !k.Plugged {
@@ -93,6 +93,9 @@ func console(st control.Status) string {
 		plugged++
 		if k.Muted {
 			muted++
+		}
+		if k.Shared {
+			shared++
 		}
 		if k.HeardBy != control.Console {
 			heard++
@@ -108,6 +111,8 @@ func console(st control.Status) string {
 		return "The console gets the keyboard back as soon as no key is down."
 	case heard == 0:
 		return "The console has " + keyboards(plugged) + ": " + whyNobodyHears(st) + "."
+	case heard == shared:
+		return "The console is not muted, as the configuration has it: " + whoReads(st, devices) + "."
 	case muted == 0:
 		return "The console is not muted yet: " + whoReads(st, devices) + "."
 	case muted == plugged:

@@ -22,6 +22,12 @@ func heard(k control.Keyboard, by string) control.Keyboard {
 	return k
 }
 
+// shared is the keyboard while a device's readers have it, and the console as well.
+func shared(k control.Keyboard, by string) control.Keyboard {
+	k.HeardBy, k.Shared = by, true
+	return k
+}
+
 // silent is the holder while it does not listen.
 func silent(h control.Holder, why control.WhyNot, terminal int, mode string) control.Holder {
 	h.Listens, h.WhyNot, h.Terminal, h.Mode = false, why, terminal, mode
@@ -78,6 +84,14 @@ func TestStatusSaysWhyTheConsoleIsMutedOrNot(t *testing.T) {
 		{
 			statusOf([]control.Holder{doom}, nobody, func() control.Keyboard { k := heard(a, "kbd0"); k.Muted = false; return k }()),
 			"The console is not muted yet: doom (pid 812) reads /dev/kbd0.",
+		},
+		{
+			statusOf([]control.Holder{doom}, nobody, shared(a, "kbd0"), shared(b, "kbd0")),
+			"The console is not muted, as the configuration has it: doom (pid 812) reads /dev/kbd0.",
+		},
+		{
+			statusOf([]control.Holder{doom}, []control.Holder{scan}, heard(a, "kbd0"), shared(b, "kbd2")),
+			"The console is muted for 1 of 2 keyboards: doom (pid 812) reads /dev/kbd0, scan (pid 5) reads /dev/kbd2.",
 		},
 		{
 			statusOf(nobody, nobody, func() control.Keyboard { k := a; k.Muted = true; return k }()),

@@ -102,6 +102,7 @@ func TestBadConfigurationIsOneLine(t *testing.T) {
 		{"[[device]]\nname = \"kbd0\"\nusers = [\"no one\"]", "", `there is no user "no one"`},
 		{"[[device]]\nname = \"kbd0\"\ngroups = [\"no one\"]", "", `there is no group "no one"`},
 		{"[[device]]\nname = \"kbd0\"\nuser = \"root\"", "3", `unknown key "device.user"`},
+		{"[[device]]\nname = \"kbd0\"\nmute = \"no\"", "3", "mute"},
 		{"= 1", "1", "key"},
 		{"a = \"\x00\"", "1", "NULL"},
 	} {

@@ -18,6 +18,7 @@ type device struct {
 	Keyboard string   `toml:"keyboard"` // a pattern for the name of its keyboard
 	Users    []string `toml:"users"`
 	Groups   []string `toml:"groups"`
+	Mute     *bool    `toml:"mute"`
 
 	access *kbd.Access
 }
@@ -77,7 +78,7 @@ func (d *device) fits(name, keyboard string) bool {
 func (c *config) rules() (rules []kbd.Rule) {
 	for i := range c.Devices {
 		d := &c.Devices[i]
-		rules = append(rules, kbd.Rule{Fits: d.fits, Access: d.access})
+		rules = append(rules, kbd.Rule{Fits: d.fits, Access: d.access, Mute: d.Mute})
 	}
 	return rules
 }

@@ -39,6 +39,17 @@ func TestUsersAndGroupsHaveNumbers(t *testing.T) {
 	}
 }
 
+func TestDevicesMuteUnlessToldOtherwise(t *testing.T) {
+	c, err := load(t, "[[device]]\nname = \"kbd0\"\n[[device]]\nname = \"kbd1\"\nmute = false\n[[device]]\nname = \"kbd2\"\nmute = true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := c.settings().Rules
+	if rules[0].Mute != nil || *rules[1].Mute || !*rules[2].Mute {
+		t.Errorf("%+v", rules)
+	}
+}
+
 func TestGroupsOfAThreadAreTheKernels(t *testing.T) {
 	want, err := os.Getgroups()
 	if err != nil {

@@ -29,8 +29,9 @@ type Keyboard struct {
 	Node    string `json:"node"`   // "/dev/input/event3"
 	Device  string `json:"device"` // its own, "kbd1"
 	Plugged bool   `json:"plugged"`
-	HeardBy string `json:"heard_by"` // Console, or the device whose readers get its keys; empty while unplugged
-	Muted   bool   `json:"muted"`    // the console does not hear it at this moment
+	HeardBy string `json:"heard_by"`         // Console, or the device whose readers get its keys; empty while unplugged
+	Muted   bool   `json:"muted"`            // the console does not hear it at this moment
+	Shared  bool   `json:"shared,omitempty"` // the console is to hear it as well: it is not to be muted
 	Problem string `json:"problem,omitempty"`
 }
 

@@ -2,7 +2,7 @@
 // not know who listens, nor what the keys mean.
 //
 // A [Keyboard] is the console's until Mute, and again after Unmute. In between its node is open and grabbed, and a
-// goroutine waits for its events:
+// goroutine waits for its events. After Share it is open too, but not grabbed: the console hears it as well.
 //
 //	           Mute                  neutral, or 500 ms                Unmute
 //	console ──────────► settling ────────────────────────► muted ───────────────► leaving
@@ -41,6 +41,15 @@ type Deliver = func(code uint16, pressed bool)
 // from then on as ever. It is called as a Deliver is.
 type Lost = func()
 
+// A use is what is made of a keyboard.
+type use int
+
+const (
+	unused use = iota // the console alone hears it; the node is not open
+	shared            // the keys are delivered, and the console hears them as well
+	muted             // the keys are delivered, and the console does not hear them
+)
+
 // A Keyboard is one evdev node that is a keyboard.
 type Keyboard struct {
 	Info
@@ -50,16 +59,17 @@ type Keyboard struct {
 	pointer *pointer // what else the node is; nil: nothing; fixed
 
 	mu      sync.Mutex
-	want    bool          // guarded by mu; that the keyboard be muted
-	deliver Deliver       // guarded by mu; of the last Mute
+	want    use           // guarded by mu
+	is      use           // guarded by mu; unused with no node
+	deliver Deliver       // guarded by mu; of the last Mute or Share
 	lost    Lost          // guarded by mu; likewise
 	leds    int           // guarded by mu; of the last SetLEDs since then, or asTheyAre
 	busy    bool          // guarded by mu; change runs
 	settled chan struct{} // guarded by mu; closed when change ends
-	node    node          // guarded by mu; open while muted and leaving; closed by change while busy, else by run
+	node    node          // guarded by mu; open while shared, muted and leaving; closed by change while busy, else by run
 	ended   chan struct{} // guarded by mu; closed when run has ended
 	end     error         // guarded by mu; why run has ended; nil while it runs
-	revoked bool          // guarded by mu; giveBack has ended run
+	revoked bool          // guarded by mu; revoke has ended run
 	failure error         // guarded by mu; what was logged of the last attempt to take the keyboard
 
 	// For Stuck.
@@ -89,7 +99,16 @@ func (k *Keyboard) Mute(deliver Deliver, lost Lost) <-chan struct{} {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.deliver, k.lost = deliver, lost
-	return k.changeToLocked(true)
+	return k.changeToLocked(muted)
+}
+
+// Share is Mute, but the console hears the keyboard as well: it has the LEDs, and what goes around a mute goes to the
+// system by itself. There is no moment to wait for.
+func (k *Keyboard) Share(deliver Deliver, lost Lost) <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.deliver, k.lost = deliver, lost
+	return k.changeToLocked(shared)
 }
 
 // asTheyAre stands for LEDs that nobody has set.
@@ -100,7 +119,7 @@ const asTheyAre = -1
 func (k *Keyboard) SetLEDs(leds uint8) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if !k.want {
+	if k.want != muted {
 		return
 	}
 	k.leds = int(leds)
@@ -109,7 +128,7 @@ func (k *Keyboard) SetLEDs(leds uint8) {
 
 // showLocked brings the LEDs to the keyboard.
 func (k *Keyboard) showLocked() {
-	if k.node == nil || k.leds == asTheyAre {
+	if k.is != muted || k.leds == asTheyAre {
 		return
 	}
 	if err := k.node.SetLEDs(uint8(k.leds)); err != nil && !errors.Is(err, unix.ENODEV) {
@@ -121,12 +140,12 @@ func (k *Keyboard) showLocked() {
 func (k *Keyboard) Unmute() <-chan struct{} {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.changeToLocked(false)
+	return k.changeToLocked(unused)
 }
 
-func (k *Keyboard) changeToLocked(want bool) <-chan struct{} {
+func (k *Keyboard) changeToLocked(want use) <-chan struct{} {
 	k.want = want
-	if !want {
+	if want != muted {
 		k.leds = asTheyAre
 	}
 	k.tell()
@@ -154,17 +173,21 @@ func (k *Keyboard) change() {
 			failed = !k.revoked
 			k.closeLocked()
 		}
-		n, want := k.node, k.want
-		if (n != nil) == want || want && failed {
+		n, is, want := k.node, k.is, k.want
+		if is == want || is == unused && failed {
 			k.busy = false
 			close(k.settled)
 			k.mu.Unlock()
 			return
 		}
 		k.mu.Unlock()
-		if want {
-			failed = !k.take()
-		} else {
+		switch is {
+		case unused:
+			failed = !k.take(want)
+		case shared:
+			failed = false
+			k.revoke(n)
+		default:
 			failed = false
 			k.giveBack(n)
 		}
@@ -181,18 +204,24 @@ func (k *Keyboard) closeLocked() {
 		k.log.Error("cannot read keyboard", "err", k.end)
 	}
 	k.node.Close()
-	k.node, k.end, k.revoked = nil, nil, false
+	k.node, k.is, k.end, k.revoked = nil, unused, nil, false
 }
 
-// take opens the node, grabs it, and starts run. It tells whether that is done, or not wanted any more.
-func (k *Keyboard) take() bool {
+// take opens the node, grabs it if it is to be muted, and starts run. It tells whether that is done, or not wanted any more.
+func (k *Keyboard) take(as use) bool {
 	n, err := k.open()
 	if err == nil {
 		var hidden keySet
-		if hidden, err = settle(n, k.wanted); err == nil {
+		if as == muted {
+			hidden, err = settle(n, func() bool { return k.wants(muted) })
+		}
+		if err == nil {
 			k.mu.Lock()
-			k.node, k.ended, k.failure = n, make(chan struct{}), nil
-			s := stream{node: n, deliver: k.deliver, lost: k.lost, pointer: k.pointer}
+			k.node, k.is, k.ended, k.failure = n, as, make(chan struct{}), nil
+			s := stream{node: n, deliver: k.deliver, lost: k.lost}
+			if as == muted {
+				s.pointer = k.pointer
+			}
 			go k.run(n, s, hidden, k.ended)
 			k.showLocked()
 			k.mu.Unlock()
@@ -221,14 +250,14 @@ func (k *Keyboard) complain(err error) {
 	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENOENT):
 		k.log.Info("keyboard is gone")
 	default:
-		k.log.Error("cannot mute keyboard", "err", err)
+		k.log.Error("cannot take keyboard", "err", err)
 	}
 }
 
-func (k *Keyboard) wanted() bool {
+func (k *Keyboard) wants(as use) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.want
+	return k.want == as
 }
 
 var errUnwanted = errors.New("no longer wanted")
@@ -353,7 +382,7 @@ func (k *Keyboard) run(n node, s stream, hidden keySet, ended chan struct{}) {
 	}
 }
 
-// runEnded notes that the node cannot be read any more: revoked by giveBack, or unplugged.
+// runEnded notes that the node cannot be read any more: revoked, or unplugged.
 func (k *Keyboard) runEnded(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -373,7 +402,7 @@ func (k *Keyboard) giveBack(n node) {
 	deadline := time.Now().Add(NeutralLimit)
 	injected := false
 	for {
-		if k.wanted() {
+		if k.wants(muted) {
 			return
 		}
 		keys, err := n.Pressed()
@@ -404,6 +433,11 @@ func (k *Keyboard) giveBack(n node) {
 		case <-time.After(left):
 		}
 	}
+	k.revoke(n)
+}
+
+// revoke ends the use of n, with a release delivered for each key that is down.
+func (k *Keyboard) revoke(n node) {
 	k.mu.Lock()
 	ended := k.ended
 	k.revoked = k.end == nil
@@ -420,7 +454,7 @@ func (k *Keyboard) Muted() (bool, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch {
-	case k.node != nil:
+	case k.is == muted:
 		return true, nil
 	case errors.Is(k.failure, unix.EBUSY):
 		return false, fmt.Errorf("another program has grabbed it: %w", k.failure)

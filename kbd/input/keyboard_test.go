@@ -320,6 +320,57 @@ func TestMutedKeyboardIsHeardByTheReaderOnly(t *testing.T) {
 	})
 }
 
+func TestSharedKeyboardIsHeardByTheConsoleToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.node.press(shift)
+		d.want("", "42:1")
+		d.settles(d.Share(d.deliver, d.lost), time.Millisecond) // though a key is down
+		d.SetLEDs(2)
+		d.node.press(a)
+		d.node.release(a)
+		d.node.release(shift)
+		d.want("30:1 30:0", "30:1 30:0 42:0")
+		if isMuted, _ := d.Muted(); isMuted || len(d.node.leds) > 0 {
+			t.Errorf("muted: %v, LEDs set: %v", isMuted, d.node.leds)
+		}
+		d.node.press(b)
+		d.want("48:1", "48:1")
+		d.settles(d.Unmute(), time.Millisecond)
+		d.want("48:0", "")
+		d.node.release(b)
+		d.want("", "48:0")
+		if !d.node.closed {
+			t.Error("the node is open though nobody listens")
+		}
+	})
+}
+
+func TestSharedKeyboardIsMutedAndSharedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.settles(d.Share(d.deliver, d.lost), time.Millisecond)
+		d.node.press(a)
+		d.want("30:1", "30:1")
+		muted := d.Mute(d.deliver)
+		time.Sleep(100 * time.Millisecond)
+		d.want("30:0", "")
+		d.node.release(a)
+		d.settles(muted, time.Millisecond)
+		d.want("", "30:0")
+		d.node.press(b)
+		d.want("48:1", "")
+		shared := d.Share(d.deliver, d.lost)
+		time.Sleep(100 * time.Millisecond)
+		d.node.release(b)
+		d.settles(shared, time.Millisecond)
+		d.node.press(a)
+		d.node.release(a)
+		d.want("48:0 30:1 30:0", "30:1 30:0")
+		d.settles(d.Unmute(), time.Millisecond)
+	})
+}
+
 func TestMuteWaitsForNeutral(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t)
