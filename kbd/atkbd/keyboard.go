@@ -95,6 +95,7 @@ func (k *Keyboard) release(key scancode.Key) {
 // ReleaseAll releases every key that is down, as when the keyboard is unplugged. A key that was down must be pressed
 // anew to be heard of; that it was released in between need not be told.
 func (k *Keyboard) ReleaseAll() {
+	k.stopRepeat() // of a key that has no break, and so is not held
 	for key := range k.held.all() {
 		k.release(key)
 	}
