@@ -48,7 +48,7 @@ type File struct {
 	timer *time.Timer // nil before its first use
 	due   time.Time   // when it fires; zero when it does not
 
-	readAt       time.Time // when the client read last, while it is watched whether it does
+	unreadSince  time.Time // since when the client leaves unread what there is; zero: there is nothing, or nobody looks
 	stallWatched bool
 
 	readBy time.Time // when a read that waits returns empty-handed; zero: never; see emptyReadLocked
@@ -93,9 +93,7 @@ func (f *File) Read(p []byte) (int, error) {
 		return f.emptyReadLocked()
 	}
 	f.readBy = time.Time{}
-	if f.stallWatched {
-		f.readAt = time.Now()
-	}
+	f.countReadLocked()
 	return n, nil
 }
 

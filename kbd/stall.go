@@ -8,14 +8,27 @@ import "time"
 // watchStallLocked sees that the file is looked at when its time may be up.
 func (f *File) watchStallLocked(now time.Time) {
 	limit := f.device.service.settings.StallTimeout
-	if limit <= 0 || f.stallWatched || !f.listens || f.keyboard.Len() == 0 {
+	if limit <= 0 || !f.listens || f.keyboard.Len() == 0 {
 		return
 	}
-	f.stallWatched = true
-	if f.readAt.Before(now) {
-		f.readAt = now // until now there was nothing to read
+	if f.unreadSince.IsZero() {
+		f.unreadSince = now
 	}
-	time.AfterFunc(limit, f.checkStall)
+	if !f.stallWatched {
+		f.stallWatched = true
+		time.AfterFunc(limit, f.checkStall)
+	}
+}
+
+// countReadLocked notes that the client has read.
+func (f *File) countReadLocked() {
+	switch {
+	case f.unreadSince.IsZero():
+	case f.keyboard.Len() == 0:
+		f.unreadSince = time.Time{}
+	default:
+		f.unreadSince = time.Now()
+	}
 }
 
 // checkStall takes the keyboard from a file whose client has not read for too long.
@@ -24,10 +37,10 @@ func (f *File) checkStall() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	limit := s.settings.StallTimeout
-	left := time.Until(f.readAt.Add(limit))
+	left := time.Until(f.unreadSince.Add(limit))
 	switch {
-	case f.closed || f.revoked || f.keyboard.Len() == 0 || limit <= 0:
-		f.stallWatched = false
+	case f.closed || f.revoked || f.unreadSince.IsZero() || limit <= 0:
+		f.stallWatched, f.unreadSince = false, time.Time{}
 	case left > 0:
 		time.AfterFunc(left, f.checkStall)
 	default:
