@@ -108,7 +108,7 @@ func (d *Device) refuseLocked(msg string, args ...any) {
 
 // exclusiveLocked tells if a file has the device for itself.
 func (d *Device) exclusiveLocked() bool {
-	return slices.ContainsFunc(d.files, func(f *File) bool { return f.exclusive })
+	return slices.ContainsFunc(d.files, func(f *File) bool { return f.exclusive && !f.revoked })
 }
 
 // keyLocked puts a press or release into the queues of all files, if it changes the merged keyboard: a key is down

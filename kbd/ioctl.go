@@ -3,6 +3,7 @@ package kbd
 import (
 	"context"
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -244,7 +245,7 @@ func (f *File) vtState(_ context.Context, c *cuse.Ioctl) error {
 
 // setExclusiveLocked is TIOCEXCL.
 func (f *File) setExclusiveLocked(*cuse.Ioctl) error {
-	if len(f.device.files) > 1 {
+	if slices.ContainsFunc(f.device.files, func(other *File) bool { return other != f && !other.revoked }) {
 		return unix.EBUSY
 	}
 	f.exclusive = true
