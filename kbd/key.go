@@ -82,13 +82,7 @@ func (s *Service) wake(now time.Time, files []*File) {
 // carryOut does what a chord is for.
 func (s *Service) carryOut(p *port, act action) {
 	if act.unraw {
-		s.mu.Lock()
-		id, d := p.id, p.target
-		s.mu.Unlock()
-		if d != nil {
-			s.Log.Info("device is taken from its holders by Alt-SysRq-R", "device", d.name, "keyboard", id)
-			s.release(d)
-		}
+		s.unraw(p)
 	}
 	switch {
 	case s.Bypass != nil:
@@ -100,4 +94,21 @@ func (s *Service) carryOut(p *port, act action) {
 			s.Log.Warn("cannot switch terminal", "terminal", act.terminal, "err", err)
 		}
 	}
+}
+
+// unraw gives the person at a keyboard the console: all lose it who have it, and who would have it next. Those on other
+// terminals keep what they have, as they do when a console is taken out of raw mode.
+func (s *Service) unraw(p *port) {
+	s.mu.Lock()
+	for _, d := range []*Device{p.device, s.kbd0} {
+		for _, f := range d.files {
+			if f.listens {
+				s.Log.Info("keyboard is taken from its holder by Alt-SysRq-R", "device", d.name, "pid", f.opener.PID, "keyboard", p.id)
+				f.revokeLocked()
+			}
+		}
+	}
+	s.routeLocked()
+	s.mu.Unlock()
+	s.settle()
 }
