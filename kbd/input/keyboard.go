@@ -79,7 +79,7 @@ type Keyboard struct {
 	// For giveBack, which waits for the keyboard to become neutral.
 	news       chan struct{} // has a token when there is reason to look again
 	watched    atomic.Bool   // giveBack looks at it
-	lastRepeat atomic.Int64  // when a held key last repeated, in ns of Unix time; set by run
+	repeatsBy  atomic.Int64  // by when a held key has repeated if it does so by itself, in ns of Unix time; set by run
 	flushed    atomic.Bool   // giveBack's look has taken events away from run
 	allUp      atomic.Bool   // run has delivered the release of all that it has delivered the press of
 }
@@ -368,8 +368,8 @@ func (k *Keyboard) run(n node, s stream, hidden keySet, ended chan struct{}) {
 			return
 		}
 		k.allUp.Store(false)
-		if s.take(events[:count]) {
-			k.lastRepeat.Store(time.Now().UnixNano())
+		if silence := s.take(events[:count]); silence > 0 && k.HardwareRepeat() {
+			k.repeatsBy.Store(time.Now().Add(silence).UnixNano())
 		}
 		if k.flushed.Load() {
 			k.flushed.Store(false)
@@ -417,7 +417,7 @@ func (k *Keyboard) giveBack(n node) {
 		if left <= 0 {
 			// A keyboard that repeats by itself goes on after an injected release, and the console would take the next
 			// repeat for a press. It has to be heard out.
-			if quiet := time.Unix(0, k.lastRepeat.Load()).Add(hardwareRepeatMax); k.HardwareRepeat() && time.Until(quiet) > 0 {
+			if quiet := time.Unix(0, k.repeatsBy.Load()); time.Until(quiet) > 0 {
 				deadline = quiet
 				continue
 			}

@@ -505,11 +505,31 @@ func TestUnmuteHearsOutAKeyboardThatRepeats(t *testing.T) {
 		d.node.release(a)
 		d.settles(unmuted, time.Millisecond)
 		d.want("30:0", "")
-		// A key that is held, but does not repeat, since another was pressed after it.
-		time.Sleep(hardwareRepeatMax)
+		// A key that is held, but does not repeat, since another was pressed after it and is up.
 		d.settles(d.Mute(d.deliver), time.Millisecond)
 		d.node.press(a)
+		d.want("30:1", "")
+		time.Sleep(hardwareDelayMax)
 		d.settles(d.Unmute(), NeutralLimit+time.Millisecond)
+	})
+}
+
+func TestUnmuteWaitsForTheFirstRepeatOfAKeyboardThatRepeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.Bus = busI8042
+		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d.node.press(a)
+		d.want("30:1", "")
+		unmuted := d.Unmute()
+		time.Sleep(NeutralLimit - 50*time.Millisecond)
+		d.node.press(b)
+		d.node.release(a)
+		time.Sleep(250 * time.Millisecond)
+		d.node.repeat(b)
+		d.node.release(b)
+		d.settles(unmuted, time.Millisecond)
+		d.want("48:1 30:0 48:0", "")
 	})
 }
 

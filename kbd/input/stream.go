@@ -6,9 +6,12 @@ import (
 	evdev "github.com/gvalkov/golang-evdev"
 )
 
-// hardwareRepeatMax is longer than a keyboard that repeats by itself lets pass between two repeats: 2 a second is the
-// slowest that it can be set to.
-const hardwareRepeatMax = 550 * time.Millisecond
+// A keyboard that repeats by itself lets pass, at the slowest that it can be set to, 1 s from a press to its first repeat,
+// and 500 ms from one to the next. These are a little longer.
+const (
+	hardwareDelayMax  = 1100 * time.Millisecond
+	hardwareRepeatMax = 550 * time.Millisecond
+)
 
 // A stream makes key presses and releases of a node's events, each press with its release.
 type stream struct {
@@ -30,8 +33,9 @@ func (s *stream) hide(keys keySet, until time.Time) {
 	s.hidden, s.hiddenUntil = keys, until
 }
 
-// take delivers events, and tells if there was a repeat among them.
-func (s *stream) take(events []evdev.InputEvent) (repeated bool) {
+// take delivers events, and tells how long a keyboard that repeats by itself may be silent from now on before it repeats the
+// key that was pressed last; 0: as before.
+func (s *stream) take(events []evdev.InputEvent) (silence time.Duration) {
 	stale := false // what follows of keys is older than what level has found, and what undid it may be gone with that
 	for i := range events {
 		ev := &events[i]
@@ -55,12 +59,13 @@ func (s *stream) take(events []evdev.InputEvent) (repeated bool) {
 				s.release(ev.Code)
 			case 1:
 				s.press(ev.Code)
+				silence = hardwareDelayMax
 			default:
-				repeated = true
+				silence = hardwareRepeatMax
 			}
 		}
 	}
-	return repeated
+	return silence
 }
 
 func (s *stream) press(code uint16) {
