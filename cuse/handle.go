@@ -40,19 +40,19 @@ type Handle struct {
 	keeper  encoding.BinaryAppender // file, if it can be kept; guarded by mu
 
 	mu       sync.Mutex
-	slot     *slot        // where the file is noted, or nil; guarded by mu
-	state    fileState    // guarded by mu
-	status   int32        // with which the open is refused; guarded by mu
-	unique   uint64       // of the request that state is about; guarded by mu
-	calls    []uint64     // ioctls under way; guarded by mu
-	parked   []parkedRead // reads that wait, oldest first; guarded by mu
-	answer   []byte       // where answers to reads are made, header first; guarded by mu
-	refused  []byte       // what Read gave and the kernel did not take: the next read has it first; guarded by mu
-	armed    bool         // the kernel asked to hear of the next change; guarded by mu
-	pollKh   uint64       // and by this name; guarded by mu
-	pollMask uint32       // events asked for since it was armed; guarded by mu
-	pollers  []Waiter     // threads that asked since then; guarded by mu
-	readers  []Waiter     // threads that read and would wait, the last of them; guarded by mu
+	slot     *slot          // where the file is noted, or nil; guarded by mu
+	state    fileState      // guarded by mu
+	status   int32          // with which the open is refused; guarded by mu
+	unique   uint64         // of the request that state is about; guarded by mu
+	calls    []callUnderWay // ioctls; guarded by mu
+	parked   []parkedRead   // reads that wait, oldest first; guarded by mu
+	answer   []byte         // where answers to reads are made, header first; guarded by mu
+	refused  []byte         // what Read gave and the kernel did not take: the next read has it first; guarded by mu
+	armed    bool           // the kernel asked to hear of the next change; guarded by mu
+	pollKh   uint64         // and by this name; guarded by mu
+	pollMask uint32         // events asked for since it was armed; guarded by mu
+	pollers  []Waiter       // threads that asked since then; guarded by mu
+	readers  []Waiter       // threads that read and would wait, the last of them; guarded by mu
 }
 
 // startOpen answers an open(2), in a goroutine of its own.
@@ -194,13 +194,16 @@ type Waiter struct {
 }
 
 // Waiters are the threads that wait for one of the device's files, or have done so lately and may again at any moment: in
-// read(2), or, as far as can be known, in poll(2) and its kin. While one waits, the machine cannot be suspended, for the kernel
+// ioctl(2), in read(2), or, as far as can be known, in poll(2) and its kin. While one waits, the machine cannot be suspended, for the kernel
 // does not freeze a thread whose request a frozen server has (kernel/power/process.c); whoever wants it to be must have them stop.
 func (d *Device) Waiters() []Waiter {
 	var waiters []Waiter
 	for _, h := range d.snapshot() {
 		h.mu.Lock()
 		waiters = append(append(waiters, h.readers...), h.pollers...)
+		for _, c := range h.calls {
+			waiters = append(waiters, Waiter{c.thread, c.since})
+		}
 		h.mu.Unlock()
 	}
 	return waiters

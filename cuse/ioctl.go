@@ -3,6 +3,7 @@ package cuse
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -57,7 +58,7 @@ func (d *Device) startIoctl(h *Handle, in *fuse.IoctlIn, payload []byte) {
 		Compat: in.Flags&fuse.IOCTL_COMPAT != 0,
 	}
 	unique := in.Unique
-	if !h.beginCall(unique) {
+	if !h.beginCall(unique, in.Pid) {
 		d.reply(unique, unix.EAGAIN)
 		return
 	}
@@ -73,14 +74,21 @@ func (d *Device) startIoctl(h *Handle, in *fuse.IoctlIn, payload []byte) {
 	})
 }
 
+// A callUnderWay is an ioctl that is not answered yet.
+type callUnderWay struct {
+	unique uint64
+	thread uint32    // 0: unknown, of an earlier server
+	since  time.Time // when it began
+}
+
 // beginCall notes that an ioctl is under way. It is false where too many are.
-func (h *Handle) beginCall(unique uint64) bool {
+func (h *Handle) beginCall(unique uint64, thread uint32) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.calls) == maxCalls {
 		return false
 	}
-	h.calls = append(h.calls, unique)
+	h.calls = append(h.calls, callUnderWay{unique, thread, time.Now()})
 	h.noteLocked()
 	return true
 }
@@ -88,7 +96,7 @@ func (h *Handle) beginCall(unique uint64) bool {
 func (h *Handle) endCall(unique uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.calls = slices.DeleteFunc(h.calls, func(u uint64) bool { return u == unique })
+	h.calls = slices.DeleteFunc(h.calls, func(c callUnderWay) bool { return c.unique == unique })
 	h.noteLocked()
 }
 

@@ -1,6 +1,7 @@
 package cuse
 
 import (
+	"context"
 	"slices"
 	"testing"
 
@@ -96,6 +97,42 @@ func TestPollWaitsWhileThereIsNothing(t *testing.T) {
 	if header, _ := r.answer(); header != nil {
 		t.Errorf("poll is woken twice: %+v", header)
 	}
+}
+
+func TestWhoIsInAnIoctlIsAWaiter(t *testing.T) {
+	began, end := make(chan struct{}), make(chan struct{})
+	r := newRig(t, func(context.Context, *Handle) (File, error) {
+		return &slowIoctler{began: began, end: end}, nil
+	})
+	r.openFile()
+	msg := r.request(opIoctl, body(fuse.IoctlIn{Fh: 1}))
+	view[fuse.InHeader](msg).Pid = 7
+	if err := r.dev.dispatch(msg); err != nil {
+		t.Fatal(err)
+	}
+	<-began
+	if got := r.dev.Waiters(); len(got) != 1 || got[0].Thread != 7 {
+		t.Errorf("%+v wait, want thread 7", got)
+	}
+	close(end)
+	r.dev.calls.Wait()
+	if got := r.dev.Waiters(); len(got) != 0 {
+		t.Errorf("%+v wait, want none", got)
+	}
+}
+
+// A slowIoctler is in an ioctl from began to end.
+type slowIoctler struct {
+	well
+	began, end chan struct{}
+}
+
+func (*slowIoctler) IoctlSize(uint32) (in, out int, ok bool) { return 0, 0, true }
+
+func (f *slowIoctler) Ioctl(context.Context, *Ioctl) (int, error) {
+	close(f.began)
+	<-f.end
+	return 0, nil
 }
 
 func TestWaitersAreTheThreadsThatWaitOrMayAtAnyMoment(t *testing.T) {

@@ -209,8 +209,8 @@ func (h *Handle) noteLocked() {
 		*view[parkedRecord](rest) = parkedRecord{Unique: r.unique, Size: uint32(r.size), Thread: r.thread}
 		rest = rest[parkedRecordSize:]
 	}
-	for _, unique := range h.calls {
-		*view[uint64](rest) = unique
+	for _, c := range h.calls {
+		*view[uint64](rest) = c.unique
 		rest = rest[8:]
 	}
 	state := h.state
@@ -256,7 +256,7 @@ func (s *slot) read(h *Handle) ([]byte, error) {
 		rest = rest[parkedRecordSize:]
 	}
 	for range in.Calls {
-		h.calls = append(h.calls, *view[uint64](rest))
+		h.calls = append(h.calls, callUnderWay{unique: *view[uint64](rest)})
 		rest = rest[8:]
 	}
 	if h.state == lost {

@@ -45,8 +45,8 @@ func (d *Device) restore(s *slot, restore RestoreFunc) {
 		return
 	}
 	d.lastFh = max(d.lastFh, h.fh)
-	for _, unique := range h.calls {
-		d.reply(unique, unix.EINTR)
+	for _, c := range h.calls {
+		d.reply(c.unique, unix.EINTR)
 	}
 	h.calls = nil
 	switch h.state {

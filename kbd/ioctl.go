@@ -89,7 +89,7 @@ var ioctlCalls = map[uint32]ioctlCall{
 	vtRelDisp:  {0, 0, locked(func(*File, *cuse.Ioctl) error { return nil })},
 	vtActivate: {0, 0, func(f *File, _ context.Context, c *cuse.Ioctl) error { return f.console().Activate(int(c.Arg)) }},
 	vtWaitActive: {0, 0, func(f *File, ctx context.Context, c *cuse.Ioctl) error {
-		return f.console().WaitActive(ctx, int(c.Arg))
+		return f.device.service.waitActive(ctx, c.Arg)
 	}},
 
 	unix.TCGETS:    {0, termiosSize, locked(func(f *File, c *cuse.Ioctl) error { copy(c.Out, f.termios[:]); return nil })},

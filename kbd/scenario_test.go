@@ -517,7 +517,6 @@ func (c *fakeConsole) Watch(ctx context.Context, changed func(int)) error {
 func (c *fakeConsole) Active() int                                    { return c.active }
 func (c *fakeConsole) Of(pid uint32) int                              { return c.of[pid] }
 func (c *fakeConsole) Activate(n int) error                           { c.activate(n); return nil }
-func (c *fakeConsole) WaitActive(context.Context, int) error          { return io.EOF }
 func (c *fakeConsole) State() (active, open uint16, err error)        { return uint16(c.active), 0, nil }
 func (c *fakeConsole) LEDs() uint8                                    { return 0 }
 func (c *fakeConsole) KeymapEntry(table, index uint8) (uint16, error) { return 0, io.EOF }

@@ -42,8 +42,6 @@ type Console interface {
 	Watch(ctx context.Context, changed func(active int)) error
 	// Activate begins to switch to terminal n: VT_ACTIVATE.
 	Activate(n int) error
-	// WaitActive waits until terminal n is active, or ctx ends: VT_WAITACTIVE.
-	WaitActive(ctx context.Context, n int) error
 	// State tells which terminal is active, and in bits which are open: VT_GETSTATE.
 	State() (active, open uint16, err error)
 	// LEDs are those that the console has lit, in the bits of atkbd.LEDs.

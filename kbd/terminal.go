@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
 // A file belongs to the terminal of the process that opened it, or else to the one that had the screen then. While
@@ -76,5 +78,29 @@ func (s *Service) switched(int) {
 	s.mu.Unlock()
 	if changed {
 		s.settle()
+	}
+}
+
+// maxTerminal is MAX_NR_CONSOLES (include/uapi/linux/vt.h).
+const maxTerminal = 63
+
+// waitActive waits until terminal n has the screen, or ctx ends: VT_WAITACTIVE. ENXIO: there is no such terminal.
+func (s *Service) waitActive(ctx context.Context, n uint64) error {
+	if n < 1 || n > maxTerminal {
+		return unix.ENXIO
+	}
+	for {
+		changed := s.Changed() // before the look, so that no switch is missed
+		switch s.Console.Active() {
+		case int(n):
+			return nil
+		case 0:
+			return unix.ENXIO
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }

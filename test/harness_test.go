@@ -224,7 +224,7 @@ func startReader(t testing.TB) *reader {
 	return startReaderIn(t, "read")
 }
 
-// startReaderIn starts a reader that waits in read, or in poll, or never reads: in pause. Reads are not to be interrupted
+// startReaderIn starts a reader that waits in read, or in poll, or never reads: in pause, or in VT_WAITACTIVE. Reads are not to be interrupted
 // "read, and nothing else".
 func startReaderIn(t testing.TB, call string) *reader {
 	t.Helper()
@@ -276,6 +276,10 @@ func readerMain(device string) {
 		switch os.Getenv("TEST_READER_WAITS_IN") {
 		case "pause":
 			_ = unix.Pause() // until a signal, such as the runtime's own
+			continue
+		case "VT_WAITACTIVE":
+			const vtWaitActive, inVain = 0x5607, 9
+			_ = unix.IoctlSetInt(fd, vtWaitActive, inVain)
 			continue
 		case "poll":
 			if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1); err != nil {

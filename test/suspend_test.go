@@ -137,6 +137,7 @@ func TestMachineSuspendsWhileProgramsWait(t *testing.T) {
 	kbdd := startKbdd(t)
 	inhibitor := l.inhibited(kbdd)
 	inRead, inPoll := startReaderIn(t, "read"), startReaderIn(t, "poll")
+	startReaderIn(t, "VT_WAITACTIVE")
 	keyboard.Type("a")
 	inRead.want("1e 9e")
 	inPoll.want("1e 9e")

@@ -102,26 +102,6 @@ func (c *Console) Activate(n int) error {
 	return nil
 }
 
-// WaitActive waits until terminal n is active, or ctx ends. ENXIO: there is no such terminal.
-func (c *Console) WaitActive(ctx context.Context, n int) error {
-	if n < 1 || n > maxVT {
-		return unix.ENXIO
-	}
-	ctx, found := context.WithCancel(ctx)
-	defer found()
-	var there bool
-	err := c.Watch(ctx, func(active int) {
-		if active == n {
-			there = true
-			found()
-		}
-	})
-	if there {
-		return nil
-	}
-	return err
-}
-
 // Watch calls changed with the number of the active terminal, at once and after each switch, until ctx ends, and
 // returns its error. Two switches in short order may be told as one.
 func (c *Console) Watch(ctx context.Context, changed func(active int)) error {

@@ -72,16 +72,6 @@ func TestMachineWithoutTerminals(t *testing.T) {
 	if err := c.Activate(1); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("Activate: %v, want ENOENT", err)
 	}
-	if err := c.WaitActive(t.Context(), 64); !errors.Is(err, unix.ENXIO) {
-		t.Errorf("WaitActive(64): %v, want ENXIO", err)
-	}
-}
-
-func TestWaitActiveReturnsForTheActiveTerminal(t *testing.T) {
-	c := machine(t, map[string]string{"active": "tty2\n"})
-	if err := c.WaitActive(t.Context(), 2); err != nil {
-		t.Error(err)
-	}
 }
 
 func TestWatchEndsWithItsContext(t *testing.T) {
