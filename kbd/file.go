@@ -51,7 +51,8 @@ type File struct {
 	unreadSince  time.Time // since when the client leaves unread what there is; zero: there is nothing, or nobody looks
 	stallWatched bool
 
-	readBy time.Time // when a read that waits returns empty-handed; zero: never; see emptyReadLocked
+	readBy    time.Time   // when a read that waits returns empty-handed; zero: never; see emptyReadLocked
+	readTimer *time.Timer // calls readIsDue then; nil before its first use
 }
 
 // An Opener is who opened a file.
@@ -220,8 +221,10 @@ func (f *File) remove() (changing []<-chan struct{}) {
 	d.files = slices.Delete(slices.Clone(d.files), i, i+1)
 	f.closed = true
 	s.counts.closeLocked(f)
-	if f.timer != nil {
-		f.timer.Stop()
+	for _, timer := range []*time.Timer{f.timer, f.readTimer} {
+		if timer != nil {
+			timer.Stop()
+		}
 	}
 	s.viewLocked()
 	return f.listenLocked()

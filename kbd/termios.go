@@ -71,11 +71,26 @@ func (f *File) emptyReadLocked() (int, error) {
 	now, limit := time.Now(), time.Duration(f.termios[offCc+unix.VTIME])*time.Second/10
 	if f.readBy.IsZero() && limit > 0 {
 		f.readBy = now.Add(limit)
-		time.AfterFunc(limit, f.wake)
+		if f.readTimer == nil {
+			f.readTimer = time.AfterFunc(limit, f.readIsDue)
+		} else {
+			f.readTimer.Reset(limit)
+		}
 	}
 	if now.Before(f.readBy) {
 		return 0, cuse.ErrWouldBlock
 	}
 	f.readBy = time.Time{}
 	return 0, nil
+}
+
+// readIsDue has a read return that has waited for long enough. Without one, which a signal may have ended, the next waits anew.
+func (f *File) readIsDue() {
+	f.wake()
+	s := f.device.service
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !time.Now().Before(f.readBy) {
+		f.readBy = time.Time{}
+	}
 }
