@@ -108,7 +108,7 @@ func (s *Service) unraw(p *port) {
 			}
 		}
 	}
-	s.routeLocked()
+	s.routeLocked(nil)
 	s.mu.Unlock()
 	s.settle()
 }

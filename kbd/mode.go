@@ -70,7 +70,7 @@ func (f *File) hearsLocked() bool { return f.listens && f.mode != kOff }
 // to wait for until the keyboards have changed hands.
 func (f *File) listenLocked() (changing []<-chan struct{}) {
 	f.countLocked()
-	return f.device.service.routeLocked()
+	return f.device.service.routeLocked(f.device)
 }
 
 // countLocked brings the device up to date about whether the file listens. One that listens no more has its keys

@@ -43,7 +43,7 @@ func (s *Service) Add(k Keyboard) error {
 	s.mu.Lock()
 	p.keyboard = k
 	p.name, p.node = k.Describe()
-	s.routeLocked()
+	s.routeLocked(nil)
 	s.mu.Unlock()
 	s.settle()
 	return err
@@ -97,8 +97,9 @@ func (s *Service) Remove(k Keyboard) {
 }
 
 // routeLocked brings every keyboard to where its keys belong: its own device if somebody listens there, else kbd0, else
-// the console. It returns what to wait for until that is so. The files must be woken then.
-func (s *Service) routeLocked() (changing []<-chan struct{}) {
+// the console. It returns what to wait for until that is so for those that change, and for those that are the device's
+// already, which may be nil; others may be on their way for somebody else. The files must be woken then.
+func (s *Service) routeLocked(d *Device) (changing []<-chan struct{}) {
 	for _, p := range s.ports {
 		if p.keyboard == nil {
 			continue
@@ -113,13 +114,17 @@ func (s *Service) routeLocked() (changing []<-chan struct{}) {
 		had := p.target
 		p.moveLocked(target)
 		p.shared = target != nil && target.sharesLocked()
+		var done <-chan struct{}
 		switch {
 		case p.shared:
-			changing = append(changing, p.keyboard.Share(p.deliver, p.lost))
+			done = p.keyboard.Share(p.deliver, p.lost)
 		case target != nil:
-			changing = append(changing, p.keyboard.Mute(p.deliver, p.lost))
+			done = p.keyboard.Mute(p.deliver, p.lost)
 		case had != nil:
-			changing = append(changing, p.keyboard.Unmute())
+			done = p.keyboard.Unmute()
+		}
+		if target != had || target != nil && target == d {
+			changing = append(changing, done)
 		}
 	}
 	s.changedLocked(changing)

@@ -160,7 +160,7 @@ func (s *Service) Set(settings Settings) {
 	}
 	s.mu.Lock()
 	s.settings = settings
-	s.routeLocked()
+	s.routeLocked(nil)
 	s.mu.Unlock()
 	s.settle()
 }
@@ -185,7 +185,7 @@ func (s *Service) release(d *Device) {
 	for _, f := range d.files {
 		f.revokeLocked()
 	}
-	s.routeLocked()
+	s.routeLocked(nil)
 	s.mu.Unlock()
 	s.settle()
 }
@@ -262,7 +262,7 @@ func (s *Service) HandOver() {
 			f.countLocked()
 		}
 	}
-	unmuted := s.routeLocked()
+	unmuted := s.routeLocked(nil)
 	s.mu.Unlock()
 	s.wakeAll()
 	ctx, cancel := context.WithTimeout(context.Background(), giveBackLimit)

@@ -47,7 +47,7 @@ func (f *File) checkStall() {
 		s.Log.Warn("keyboard is taken from a reader that does not read",
 			"device", f.device.name, "pid", f.opener.PID, "unread", f.keyboard.Len(), "limit", limit)
 		f.revokeLocked()
-		s.routeLocked()
+		s.routeLocked(nil)
 		go s.settle()
 	}
 }

@@ -200,6 +200,30 @@ func TestFollowersHearWhenTheKeyboardIsMuted(t *testing.T) {
 	})
 }
 
+// TestOpenWaitsForItsOwnKeyboardsOnly has a key held on one keyboard, and the other's device opened.
+func TestOpenWaitsForItsOwnKeyboardsOnly(t *testing.T) {
+	inScene(t, "plug A\n plug B", func(s *scene) {
+		s.keyboards["A"].settling = make(chan struct{})
+		s.act("open a kbd1 nonblock")
+		begin := time.Now()
+		s.act("open b kbd2")
+		s.act("close b")
+		if took := time.Since(begin); took > 0 {
+			t.Errorf("open and close have waited for %v", took)
+		}
+		opened := false
+		go func() {
+			s.act("open c kbd1")
+			opened = true
+		}()
+		synctest.Wait()
+		if opened {
+			t.Error("a second open(2) of the device returns before the keyboard is muted")
+		}
+		close(s.keyboards["A"].settling)
+	})
+}
+
 func TestMetricsCount(t *testing.T) {
 	inScene(t, "plug A\n open a kbd0\n open b kbd0\n tap A A\n close b\n wait 100ms\n tap A B\n close a\n tap A C", func(s *scene) {
 		m := s.service.Metrics()

@@ -73,7 +73,7 @@ func (s *Service) switched(int) {
 	s.mu.Lock()
 	changed := s.lookLocked()
 	if changed {
-		s.routeLocked()
+		s.routeLocked(nil)
 	}
 	s.mu.Unlock()
 	if changed {
