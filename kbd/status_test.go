@@ -221,6 +221,7 @@ func TestOpenWaitsForItsOwnKeyboardsOnly(t *testing.T) {
 			t.Error("a second open(2) of the device returns before the keyboard is muted")
 		}
 		close(s.keyboards["A"].settling)
+		synctest.Wait()
 	})
 }
 

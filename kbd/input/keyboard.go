@@ -77,11 +77,11 @@ type Keyboard struct {
 	stalled uint64        // turns at the last look, if there was something to do then; guarded by mu
 
 	// For giveBack, which waits for the keyboard to become neutral.
-	news       chan struct{} // has a token when there is reason to look again
-	watched    atomic.Bool   // giveBack looks at it
-	repeatsBy  atomic.Int64  // by when a held key has repeated if it does so by itself, in ns of Unix time; set by run
-	flushed    atomic.Bool   // giveBack's look has taken events away from run
-	allUp      atomic.Bool   // run has delivered the release of all that it has delivered the press of
+	news      chan struct{} // has a token when there is reason to look again
+	watched   atomic.Bool   // giveBack looks at it
+	repeatsBy atomic.Int64  // by when a held key has repeated if it does so by itself, in ns of Unix time; set by run
+	flushed   atomic.Bool   // giveBack's look has taken events away from run
+	allUp     atomic.Bool   // run has delivered the release of all that it has delivered the press of
 }
 
 // newKeyboard is the keyboard that info tells of. Nothing is opened yet.
