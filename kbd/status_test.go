@@ -213,8 +213,7 @@ func TestOpenWaitsForItsOwnKeyboardsOnly(t *testing.T) {
 		}
 		opened := false
 		go func() {
-			s.act("open c kbd1")
-			opened = true
+			opened = s.try("open", []string{"c", "kbd1"}) == nil
 		}()
 		synctest.Wait()
 		if opened {
