@@ -23,6 +23,11 @@ func setPolling(f *File, tenths byte) error {
 func TestReadThatWasInterruptedLeavesTheNextItsTime(t *testing.T) {
 	inScene(t, "open a kbd0", func(s *scene) {
 		f := s.files["a"]
+		woken := make(chan error, 10) // what a read says that waits
+		f.wake = func() {
+			_, err := f.Read(make([]byte, 1))
+			woken <- err
+		}
 		if err := setPolling(f, 10); err != nil {
 			t.Fatal(err)
 		}
@@ -37,11 +42,12 @@ func TestReadThatWasInterruptedLeavesTheNextItsTime(t *testing.T) {
 		waits(true)
 		time.Sleep(999 * time.Millisecond)
 		waits(true)
-		var woken error
-		f.wake = func() { _, woken = f.Read(make([]byte, 1)) }
+		for len(woken) > 0 {
+			<-woken
+		}
 		time.Sleep(2 * time.Millisecond)
-		if woken != nil {
-			t.Errorf("after a second read: %v, want 0 bytes", woken)
+		if err := <-woken; err != nil {
+			t.Errorf("after a second read: %v, want 0 bytes", err)
 		}
 	})
 }
