@@ -27,7 +27,8 @@ var (
 	powerKeys = setOf(scancode.KeyPower, scancode.KeySleep, scancode.KeySuspend)
 )
 
-// A chord follows one keyboard for the keys that are not the reader's.
+// A chord follows one keyboard for the keys that are not the reader's. As on a console, Ctrl and Alt may be down on another
+// keyboard, and SysRq may not.
 //
 //	Ctrl+Alt  + F1 ... F12, Del      one tap at the bypass, with its modifiers
 //	Alt+SysRq + key ...              Alt and SysRq at the bypass with the first key, until SysRq is up
@@ -36,7 +37,7 @@ var (
 // The bypass has the modifiers down only as long as it needs them, so that none sticks there. Its taps end at once
 // where the person holds the key: the kernel acts on the press.
 type chord struct {
-	modifiers keySet // Ctrl, Alt and SysRq keys that are down
+	modifiers keySet // Ctrl, Alt and SysRq keys that are down on this keyboard
 	taken     keySet // keys that are down and are not the reader's
 	command   bool   // the bypass has Alt and SysRq down
 }
@@ -61,11 +62,12 @@ func (c *chord) idle() bool { return c.modifiers.empty() && c.taken.empty() }
 // starts tells if a key makes a difference to an idle chord.
 func (on Chords) starts(key scancode.Key) bool {
 	return on != Chords{} &&
-		(key >= keyCount || ctrlKeys.has(key) || altKeys.has(key) || powerKeys.has(key) || key == scancode.KeySysRq)
+		(key >= keyCount || ctrlKeys.has(key) || altKeys.has(key) || powerKeys.has(key) || key == scancode.KeySysRq ||
+			functionKey(key) > 0 || isDelete(key))
 }
 
-// key takes a press or release.
-func (c *chord) key(on Chords, key scancode.Key, pressed bool) action {
+// key takes a press or release. ctrlAlt tells that Ctrl and Alt are down, on whatever keyboard.
+func (c *chord) key(on Chords, key scancode.Key, pressed, ctrlAlt bool) action {
 	switch {
 	case ctrlKeys.has(key), altKeys.has(key), key == scancode.KeySysRq:
 		return c.modifier(key, pressed)
@@ -77,7 +79,7 @@ func (c *chord) key(on Chords, key scancode.Key, pressed bool) action {
 	case !pressed:
 		return c.release(key)
 	}
-	return c.press(on, key)
+	return c.press(on, key, ctrlAlt)
 }
 
 func isPower(key scancode.Key) bool {
@@ -111,9 +113,8 @@ func (c *chord) modifier(key scancode.Key, pressed bool) (a action) {
 	return a
 }
 
-func (c *chord) press(on Chords, key scancode.Key) (a action) {
+func (c *chord) press(on Chords, key scancode.Key, ctrlAlt bool) (a action) {
 	sysRq := c.modifiers.has(scancode.KeySysRq)
-	ctrlAlt := c.holds(ctrlKeys) && c.holds(altKeys)
 	switch terminal := functionKey(key); {
 	case sysRq && on.SysRq:
 		if !c.command {
@@ -125,7 +126,7 @@ func (c *chord) press(on Chords, key scancode.Key) (a action) {
 	case ctrlAlt && terminal > 0 && on.VT:
 		a.terminal = terminal
 		a.bypass = ctrlAltTap(key)
-	case ctrlAlt && (key == scancode.KeyDelete || key == scancode.KeyKPDot) && on.CtrlAltDel:
+	case ctrlAlt && isDelete(key) && on.CtrlAltDel:
 		a.bypass = ctrlAltTap(key)
 	default:
 		return a
@@ -152,6 +153,8 @@ func functionKey(key scancode.Key) int {
 	}
 	return 0
 }
+
+func isDelete(key scancode.Key) bool { return key == scancode.KeyDelete || key == scancode.KeyKPDot }
 
 func tap(key scancode.Key) []stroke {
 	return []stroke{{key, true}, {key, false}}

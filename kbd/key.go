@@ -20,7 +20,7 @@ func (s *Service) key(p *port, key scancode.Key, pressed bool) {
 		on = Chords{} // the system hears all by itself
 	}
 	if !p.chord.idle() || on.starts(key) {
-		act = p.chord.key(on, key, pressed)
+		act = p.chord.key(on, key, pressed, p.holdsLocked(ctrlKeys) && p.holdsLocked(altKeys))
 	}
 	var files []*File
 	if !act.taken {
@@ -32,6 +32,16 @@ func (s *Service) key(p *port, key scancode.Key, pressed bool) {
 		s.countKey(now)
 	}
 	s.carryOut(p, act)
+}
+
+// holdsLocked tells if one of these keys is down, here or on another keyboard with the same listeners.
+func (p *port) holdsLocked(keys keySet) bool {
+	for key := range keys.all() {
+		if p.chord.modifiers.has(key) || p.target != nil && p.target.down[key] > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // keyLocked has the port's target hear a press or release, and returns the files that have something new.
