@@ -21,7 +21,7 @@ type Device struct {
 	files       []*File         // replaced, never changed, so that it can be gone through without the lock; guarded by mu
 	listeners   int             // how many of files listen; guarded by mu
 	down        [keyCount]uint8 // on how many keyboards each key is down; guarded by mu
-	consoleLEDs atkbd.LEDs      // as they were before the first file was opened; guarded by mu
+	consoleLEDs atkbd.LEDs      // as they were when a file was opened last; guarded by mu
 	ledChanges  uint64          // how often a client has set LEDs; guarded by mu
 	refused     time.Time       // when a refusal was logged last; guarded by mu
 }
@@ -48,8 +48,9 @@ func (d *Device) open(ctx context.Context, opener Opener, flags int, wake func()
 		s.mu.Unlock()
 		return nil, err
 	}
+	d.consoleLEDs = leds
 	if len(d.files) == 0 {
-		d.consoleLEDs, d.ledChanges = leds, 0
+		d.ledChanges = 0
 	}
 	s.lookLocked()
 	f := newFileLocked(d, opener, flags, wake)

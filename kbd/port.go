@@ -24,6 +24,7 @@ type port struct {
 	keyboard Keyboard // nil while it is unplugged
 	target   *Device  // who hears it: its own device, or kbd0; nil: the console
 	shared   bool     // the console hears it as well as target does
+	lit      bool     // a client has set its LEDs
 	down     keySet   // what target takes to be down on it
 	chord    chord
 }

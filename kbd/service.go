@@ -229,7 +229,9 @@ func (s *Service) light() {
 		if p.keyboard == nil || p.target == nil {
 			continue
 		}
-		if leds, set := p.target.ledsLocked(); set {
+		// A keyboard that goes from hand to hand keeps what one has set until the next one's are set.
+		if leds, set := p.target.ledsLocked(); set || p.lit {
+			p.lit = true
 			lights = append(lights, light{p.keyboard, uint8(leds)})
 		}
 	}
