@@ -35,19 +35,19 @@ func (s *Service) Add(k Keyboard) error {
 	s.plugging.Lock()
 	defer s.plugging.Unlock()
 	p, isNew := s.portFor(k)
-	var err error
-	if isNew {
-		if err = s.MakeNode(p.device.node()); err != nil {
-			err = fmt.Errorf("/dev/%s for %s: %w", p.device.name, k.ID(), err)
-		}
-	}
 	s.mu.Lock()
 	p.keyboard = k
 	p.name, p.node = k.Describe()
 	s.routeLocked(nil)
 	s.mu.Unlock()
 	s.settle()
-	return err
+	if !isNew {
+		return nil
+	}
+	if err := s.MakeNode(p.device.node()); err != nil {
+		return fmt.Errorf("/dev/%s for %s: %w", p.device.name, k.ID(), err)
+	}
+	return nil
 }
 
 // portFor finds the port that the keyboard was plugged into before, or makes it a new one.

@@ -101,10 +101,13 @@ func (d *Device) restore(opener Opener, flags int, wake func(), state []byte) (*
 func (d *Device) node() Node {
 	n := Node{Name: d.name, Open: d.Open, Restore: d.Restore}
 	if d.own != nil {
-		n.Keyboard = d.own.id
+		n.Label = d.own.id + labelSeparator + d.own.name
 	}
 	return n
 }
+
+// labelSeparator stands in a label between a keyboard's ID and its name, which the rules go by before the keyboard is found.
+const labelSeparator = "\x00"
 
 // takeUp has the files listen that an earlier service had open. What they take to be held may have been released since.
 func (s *Service) takeUp() {

@@ -7,6 +7,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// TestRulesHoldBeforeTheKeyboardIsFoundAgain has a rule by the keyboard's name, and a kbdd that was started anew.
+func TestRulesHoldBeforeTheKeyboardIsFoundAgain(t *testing.T) {
+	inScene(t, "plug A", func(s *scene) {
+		settings := DefaultSettings
+		settings.Rules = []Rule{{
+			Fits:   func(_, keyboard string) bool { return keyboard == "Keyboard A" },
+			Access: &Access{Users: []uint32{1001}},
+		}}
+		s.service.Set(settings)
+		s.act("open f kbd1 fails EACCES\n restart\n open f kbd1 fails EACCES\n open f kbd1 uid 1001")
+	})
+}
+
 func TestRulesSayWhoMayOpen(t *testing.T) {
 	const alice, bob, games, staff = 1000, 1001, 60, 61
 	groups := func(pid uint32) []uint32 {

@@ -127,7 +127,7 @@ func (s *scene) restart() (err error) {
 	synctest.Wait()
 	next := s.config
 	for _, p := range s.service.ports {
-		next.Keyboards = append(next.Keyboards, p.id)
+		next.Left = append(next.Left, p.device.node().Label)
 	}
 	next.MakeNode = func(n Node) error {
 		for name, state := range kept[n.Name] {

@@ -3,6 +3,7 @@ package kbd
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -58,10 +59,10 @@ type Bypass interface {
 
 // A Node is a device node that a service wants.
 type Node struct {
-	Name     string           // below /dev
-	Keyboard string           // the ID of its keyboard; "" for kbd0, which is of all of them
-	Open     cuse.OpenFunc    // opens it
-	Restore  cuse.RestoreFunc // goes on with a file that an earlier service had open
+	Name    string           // below /dev
+	Label   string           // whose node it is, to be told to the service that goes on with it: see Config.Left; "" for kbd0
+	Open    cuse.OpenFunc    // opens it
+	Restore cuse.RestoreFunc // goes on with a file that an earlier service had open
 }
 
 // A NodeMaker makes a node, or goes on with the one of that name that an earlier service left.
@@ -78,9 +79,8 @@ type Config struct {
 	// Groups are those that a thread is in; nil: none can be told.
 	Groups func(pid uint32) []uint32
 
-	// Keyboards are the IDs of the keyboards that an earlier service had as kbd1, kbd2 and so on, whose nodes are still
-	// there. They keep their numbers.
-	Keyboards []string
+	// Left are the labels of kbd1, kbd2 and so on, whose nodes an earlier service has left. Their keyboards keep the numbers.
+	Left []string
 }
 
 // Settings are what the administrator decides; they can be changed while the service runs.
@@ -141,9 +141,11 @@ func New(c Config, settings Settings) (*Service, error) {
 	if err := s.MakeNode(s.kbd0.node()); err != nil {
 		return nil, err
 	}
-	for _, id := range c.Keyboards {
+	for _, label := range c.Left {
+		id, name, _ := strings.Cut(label, labelSeparator)
 		s.mu.Lock()
 		p := s.newPortLocked(id)
+		p.name = name
 		s.mu.Unlock()
 		if err := s.MakeNode(p.device.node()); err != nil {
 			s.Log.Error("device is gone", "device", p.device.name, "err", err)

@@ -35,7 +35,7 @@ func (n *nodes) make(node kbd.Node) error {
 		if dev, err = cuse.Create(node.Name, node.Open); err != nil {
 			return err
 		}
-		if err := n.store.keep(dev, node.Keyboard); err != nil {
+		if err := n.store.keep(dev, node.Label); err != nil {
 			n.store.log.Warn("whoever opens a device loses it when kbdd ends", "device", node.Name, "err", err)
 		}
 	}

@@ -94,7 +94,7 @@ func serve(path string, conf config, log *slog.Logger) error {
 // newService makes the service, and with it /dev/kbd0.
 func newService(nodes *nodes, conf config, inUse func(), log *slog.Logger) (*kbd.Service, error) {
 	parts := kbd.Config{
-		Console: vt.New(), MakeNode: nodes.make, Groups: groupsOf, InUse: inUse, Log: log, Keyboards: nodes.store.keyboards(),
+		Console: vt.New(), MakeNode: nodes.make, Groups: groupsOf, InUse: inUse, Log: log, Left: nodes.store.labels(),
 	}
 	bypass, errBypass := input.NewBypass(log)
 	if errBypass == nil {

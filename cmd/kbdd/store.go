@@ -108,14 +108,14 @@ func mapMemory(f *os.File) ([]byte, error) {
 	return mem, os.NewSyscallError("mmap", err)
 }
 
-// keyboards are those of the devices kbd1, kbd2 and so on that were left.
-func (s *store) keyboards() (ids []string) {
+// labels are those of the devices kbd1, kbd2 and so on that were left.
+func (s *store) labels() (labels []string) {
 	for n := 1; ; n++ {
 		left, ok := s.left[fmt.Sprint("kbd", n)]
 		if !ok || left.err != nil {
-			return ids
+			return labels
 		}
-		ids = append(ids, left.record.Label())
+		labels = append(labels, left.record.Label())
 	}
 }
 
@@ -154,7 +154,7 @@ func awaitGone(name string) {
 }
 
 // keep has the parent keep a device that is new, and is not served yet.
-func (s *store) keep(dev *cuse.Device, keyboard string) error {
+func (s *store) keep(dev *cuse.Device, label string) error {
 	if s.socket == "" {
 		return nil
 	}
@@ -171,7 +171,7 @@ func (s *store) keep(dev *cuse.Device, keyboard string) error {
 	if err != nil {
 		return err
 	}
-	record, err := cuse.NewRecord(mem, keyboard)
+	record, err := cuse.NewRecord(mem, label)
 	if err != nil {
 		return err
 	}
