@@ -70,6 +70,7 @@ type Keyboard struct {
 	ended   chan struct{} // guarded by mu; closed when run has ended
 	end     error         // guarded by mu; why run has ended; nil while it runs
 	revoked bool          // guarded by mu; revoke has ended run
+	grabbed node          // guarded by mu; open while another program has grabbed the keyboard; see await
 	failure error         // guarded by mu; what was logged of the last attempt to take the keyboard
 
 	// For Stuck.
@@ -175,6 +176,9 @@ func (k *Keyboard) change() {
 		}
 		n, is, want := k.node, k.is, k.want
 		if is == want || is == unused && failed {
+			if want == unused {
+				k.awaitNoLongerLocked()
+			}
 			k.busy = false
 			close(k.settled)
 			k.mu.Unlock()
@@ -209,6 +213,9 @@ func (k *Keyboard) closeLocked() {
 
 // take opens the node, grabs it if it is to be muted, and starts run. It tells whether that is done, or not wanted any more.
 func (k *Keyboard) take(as use) bool {
+	k.mu.Lock()
+	k.awaitNoLongerLocked()
+	k.mu.Unlock()
 	n, err := k.open()
 	if err == nil {
 		var hidden keySet
@@ -227,7 +234,11 @@ func (k *Keyboard) take(as use) bool {
 			k.mu.Unlock()
 			return true
 		}
-		n.Close()
+		if errors.Is(err, unix.EBUSY) {
+			k.await(n)
+		} else {
+			n.Close()
+		}
 	}
 	if errors.Is(err, errUnwanted) {
 		return true
@@ -246,7 +257,7 @@ func (k *Keyboard) complain(err error) {
 	k.failure = err
 	switch {
 	case errors.Is(err, unix.EBUSY):
-		k.log.Warn("another program has grabbed this keyboard; it is tried again with each open")
+		k.log.Warn("another program has grabbed this keyboard; it is taken when that lets go")
 	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENOENT):
 		k.log.Info("keyboard is gone")
 	default:

@@ -21,6 +21,7 @@ type fakeNode struct {
 	down    keySet
 	queue   []evdev.InputEvent
 	grabbed bool
+	taken   bool // another program has grabbed it
 	revoked bool
 	gone    bool
 	closed  bool
@@ -58,6 +59,9 @@ func (n *fakeNode) putLocked(code uint16, value int32) {
 		if !n.down.add(code) {
 			return
 		}
+	}
+	if n.taken {
+		return
 	}
 	switch {
 	case n.lose && len(n.queue) > 0 && n.queue[len(n.queue)-1].Code == evdev.SYN_DROPPED:
@@ -135,8 +139,11 @@ func (n *fakeNode) Grab() error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.gone {
+	switch {
+	case n.gone:
 		return unix.ENODEV
+	case n.taken:
+		return unix.EBUSY
 	}
 	n.grabbed = true
 	return nil
@@ -220,6 +227,13 @@ func (n *fakeNode) unplug() {
 	defer n.mu.Unlock()
 	n.gone = true
 	n.changed.Broadcast()
+}
+
+// take has another program grab the keyboard, or let it go.
+func (n *fakeNode) take(taken bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.taken = taken
 }
 
 // desk is a Keyboard over fake nodes, and what it delivered.
