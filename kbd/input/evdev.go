@@ -17,6 +17,7 @@ const (
 	eviocgbit   = 0x80604520 // _IOR('E', 0x20 + type, 96 bytes)
 	eviocgabs   = 0x80184540 // and the axis
 	eviocgkey   = 0x80604518 // _IOR('E', 0x18, 96 bytes)
+	eviocguniq  = 0x80ff4508 // _IOR('E', 0x08, 255 bytes)
 	eviocgrab   = 0x40044590
 	eviocrevoke = 0x40044591
 	eviocsmask  = 0x40104593
@@ -107,6 +108,16 @@ func (f *inputFile) ioctl(name string, request uint, arg unsafe.Pointer) error {
 // ioctlInt is one whose argument is a number.
 func (f *inputFile) ioctlInt(name string, request uint, arg int) error {
 	return f.call(name, func() error { return unix.IoctlSetInt(f.fd, request, arg) })
+}
+
+// uniq is the serial number or address of an open node's device, or "".
+func uniq(fd int) string {
+	var text [256]byte
+	n := inputFile{fd: fd}
+	if n.ioctl("EVIOCGUNIQ", eviocguniq, unsafe.Pointer(&text)) != nil { // ENOENT: it has none
+		return ""
+	}
+	return unix.ByteSliceToString(text[:])
 }
 
 func (n *evdevNode) Pressed() (keys keySet, err error) {

@@ -21,17 +21,25 @@ type Info struct {
 	Path            string // /dev/input/eventN
 	Name            string // as the driver or the device has it
 	Phys            string // the place where it is plugged in; empty where the driver tells none
+	Uniq            string // its serial number or address; empty where it has none
 	Bus             uint16 // BUS_* of linux/input.h
 	Vendor, Product uint16
 	Typing          bool // it has keys to type with
+
+	inode uint64 // of Path: another one each time that it is plugged in
 }
 
 // HardwareRepeat tells if it is the keyboard that repeats held keys, and not the kernel in its stead.
 func (i *Info) HardwareRepeat() bool { return i.Bus == busI8042 }
 
-// ID is the keyboard's place and identity: the same when it is unplugged and plugged in again at the same place.
+// ID is the keyboard's place and identity: the same when it is unplugged and plugged in again at the same place. The place
+// of a Bluetooth keyboard is the computer's adapter, and its address in Uniq (net/bluetooth/hidp/core.c).
 func (i *Info) ID() string {
-	return fmt.Sprintf("%s %04x:%04x %s", cmp.Or(i.Phys, "-"), i.Vendor, i.Product, i.Name)
+	place := cmp.Or(i.Phys, "-")
+	if i.Uniq != "" {
+		place += " " + i.Uniq
+	}
+	return fmt.Sprintf("%s %04x:%04x %s", place, i.Vendor, i.Product, i.Name)
 }
 
 // nodes lists the evdev nodes in dir, in the order of their numbers.
@@ -68,10 +76,24 @@ func look(path string) (Info, error) {
 			keys.add(uint16(c.Code))
 		}
 	}
-	return Info{
+	info := Info{
 		Path: path, Name: dev.Name, Phys: dev.Phys,
 		Bus: dev.Bustype, Vendor: dev.Vendor, Product: dev.Product, Typing: canType(&keys),
-	}, nil
+	}
+	raw, err := dev.File.SyscallConn()
+	if err != nil {
+		return Info{}, fmt.Errorf("looking at %s: %w", path, err)
+	}
+	var stat unix.Stat_t
+	errControl := raw.Control(func(fd uintptr) {
+		info.Uniq = uniq(int(fd))
+		err = unix.Fstat(int(fd), &stat)
+	})
+	if err := errors.Join(err, errControl); err != nil {
+		return Info{}, fmt.Errorf("looking at %s: %w", path, err)
+	}
+	info.inode = stat.Ino
+	return info, nil
 }
 
 // canType tells a keyboard: one can type a text on it, or a sum, for it has the letters A to Z, or a keypad's digits and

@@ -58,3 +58,16 @@ func TestSomeLettersOrDigitsDoNotMakeAKeyboard(t *testing.T) {
 		}
 	}
 }
+
+func TestKeyboardsOfOneModelHaveTheirOwnIDs(t *testing.T) {
+	plain := Info{Name: "AT keyboard", Phys: "isa0060/serio0/input0", Vendor: 1, Product: 1}
+	if got, want := plain.ID(), "isa0060/serio0/input0 0001:0001 AT keyboard"; got != want {
+		t.Errorf("ID %q, want %q", got, want)
+	}
+	one := Info{Name: "K380", Phys: "00:1a:7d:da:71:13", Uniq: "34:88:5d:00:00:01", Vendor: 0x46d, Product: 0xb342}
+	two := one
+	two.Uniq = "34:88:5d:00:00:02"
+	if one.ID() == two.ID() {
+		t.Errorf("two keyboards behind one Bluetooth adapter are both %q", one.ID())
+	}
+}

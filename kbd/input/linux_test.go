@@ -1,6 +1,8 @@
 package input
 
 import (
+	"log/slog"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -70,4 +72,27 @@ func shiftState(t *testing.T) byte {
 		t.Fatal(errno)
 	}
 	return arg[0]
+}
+
+// TestKeyboardThatHasComeBackIsAnother has a keyboard go and come back unnoticed, as when the kernel has had more to tell than
+// a socket holds.
+func TestKeyboardThatHasComeBackIsAnother(t *testing.T) {
+	machine.Require(t)
+	usb := machine.PlugUSB(t, 0)
+	var added, removed []*Keyboard
+	w, err := Watch("/dev/input", Rules{Match: []Selector{{Name: "*USB*"}}}, slog.New(slog.DiscardHandler),
+		func(k *Keyboard) { added = append(added, k) }, func(k *Keyboard) { removed = append(removed, k) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.socket.Close()
+	if len(added) != 1 || !strings.Contains(added[0].ID(), "keyboard-usb0") {
+		t.Fatalf("keyboards %v; want one, with its serial number in its ID", added)
+	}
+	usb.Unplug()
+	machine.PlugUSB(t, 0)
+	w.scan()
+	if len(removed) != 1 || len(added) != 2 || added[0].ID() != added[1].ID() || added[0].Path != added[1].Path {
+		t.Errorf("added %v, removed %v", added, removed)
+	}
 }
