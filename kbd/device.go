@@ -55,6 +55,7 @@ func (d *Device) open(ctx context.Context, opener Opener, flags int, wake func()
 	s.lookLocked()
 	f := newFileLocked(d, opener, flags, wake)
 	f.terminal = terminal
+	f.switches = terminal != 0 || opener.UID == 0
 	if f.terminal == 0 {
 		f.terminal = s.active
 	}

@@ -24,6 +24,7 @@ type File struct {
 
 	keyboard *atkbd.Keyboard
 	terminal int  // the one that it belongs to; 0: all
+	switches bool // it may switch terminals; fixed
 	listens  bool // it counts among the device's listeners; see listenLocked
 	revoked  bool // there is nothing but ENODEV to be had
 	closed   bool

@@ -83,14 +83,12 @@ var ioctlCalls = map[uint32]ioctlCall{
 	kdSKBDiacrUC: {0, 0, refused},
 	kdSetKeycode: {0, 0, refused},
 
-	vtGetMode:  {0, 8, locked(func(f *File, c *cuse.Ioctl) error { copy(c.Out, f.vtMode[:]); return nil })},
-	vtSetMode:  {8, 0, locked((*File).setVTModeLocked)},
-	vtGetState: {0, 6, (*File).vtState},
-	vtRelDisp:  {0, 0, locked(func(*File, *cuse.Ioctl) error { return nil })},
-	vtActivate: {0, 0, func(f *File, _ context.Context, c *cuse.Ioctl) error { return f.console().Activate(int(c.Arg)) }},
-	vtWaitActive: {0, 0, func(f *File, ctx context.Context, c *cuse.Ioctl) error {
-		return f.device.service.waitActive(ctx, c.Arg)
-	}},
+	vtGetMode:    {0, 8, locked(func(f *File, c *cuse.Ioctl) error { copy(c.Out, f.vtMode[:]); return nil })},
+	vtSetMode:    {8, 0, locked((*File).setVTModeLocked)},
+	vtGetState:   {0, 6, (*File).vtState},
+	vtRelDisp:    {0, 0, locked(func(*File, *cuse.Ioctl) error { return nil })},
+	vtActivate:   {0, 0, (*File).activate},
+	vtWaitActive: {0, 0, (*File).waitActive},
 
 	unix.TCGETS:    {0, termiosSize, locked(func(f *File, c *cuse.Ioctl) error { copy(c.Out, f.termios[:]); return nil })},
 	unix.TCSETS:    {termiosSize, 0, locked((*File).setTermiosLocked)},

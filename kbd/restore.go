@@ -24,6 +24,7 @@ const (
 	flagRevoked = 1 << iota
 	flagShowsFlags
 	flagExclusive
+	flagSwitches
 )
 
 var errFile = errors.New("kbd: an open file of another version of kbdd")
@@ -42,6 +43,9 @@ func (f *File) AppendBinary(dst []byte) ([]byte, error) {
 	}
 	if f.exclusive {
 		flags |= flagExclusive
+	}
+	if f.switches {
+		flags |= flagSwitches
 	}
 	dst = append(dst, fileVersion, flags, byte(f.mode), byte(f.rawSet), byte(f.lockFlags), byte(f.device.consoleLEDs),
 		byte(f.meta), byte(f.display))
@@ -75,6 +79,7 @@ func (d *Device) restore(opener Opener, flags int, wake func(), state []byte) (*
 		return nil, errFile
 	}
 	f.revoked, f.showFlags, f.exclusive = state[1]&flagRevoked != 0, state[1]&flagShowsFlags != 0, state[1]&flagExclusive != 0
+	f.switches = state[1]&flagSwitches != 0
 	f.mode, f.rawSet, f.lockFlags = mode(state[2]), scancode.Set(state[3]), state[4]
 	consoleLEDs := atkbd.LEDs(state[5])
 	f.meta, f.display = int(state[6]), int(state[7])

@@ -286,7 +286,10 @@ func (s *scene) open(args []string) error {
 }
 
 func (s *scene) ioctl(args []string) error {
-	cmd := map[string]uint32{"KDSKBMODE": kdSKBMode, "KDSETLED": kdSetLED, "TIOCEXCL": unix.TIOCEXCL, "TIOCNXCL": unix.TIOCNXCL}[args[1]]
+	cmd := map[string]uint32{
+		"KDSKBMODE": kdSKBMode, "KDSETLED": kdSetLED, "TIOCEXCL": unix.TIOCEXCL, "TIOCNXCL": unix.TIOCNXCL,
+		"VT_ACTIVATE": vtActivate, "VT_WAITACTIVE": vtWaitActive,
+	}[args[1]]
 	c := &cuse.Ioctl{Cmd: cmd}
 	if len(args) > 2 {
 		c.Arg = uint64(number(s.t, args[2]))

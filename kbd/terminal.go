@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"kbdd/cuse"
 )
 
 // A file belongs to the terminal of the process that opened it, or else to the one that had the screen then. While
@@ -84,15 +86,27 @@ func (s *Service) switched(int) {
 // maxTerminal is MAX_NR_CONSOLES (include/uapi/linux/vt.h).
 const maxTerminal = 63
 
-// waitActive waits until terminal n has the screen, or ctx ends: VT_WAITACTIVE. ENXIO: there is no such terminal.
-func (s *Service) waitActive(ctx context.Context, n uint64) error {
-	if n < 1 || n > maxTerminal {
+// activate is VT_ACTIVATE. EPERM: the file was opened neither from a terminal of the console nor by root, who alone can do it
+// there (drivers/tty/vt/vt_ioctl.c, vt_ioctl). kbdd itself may, and must not lend that to everybody.
+func (f *File) activate(_ context.Context, c *cuse.Ioctl) error {
+	if !f.switches {
+		return unix.EPERM
+	}
+	return f.console().Activate(int(c.Arg))
+}
+
+// waitActive is VT_WAITACTIVE: it waits until a terminal has the screen, or ctx ends. ENXIO: there is no such terminal.
+func (f *File) waitActive(ctx context.Context, c *cuse.Ioctl) error {
+	switch {
+	case !f.switches:
+		return unix.EPERM
+	case c.Arg < 1 || c.Arg > maxTerminal:
 		return unix.ENXIO
 	}
 	for {
-		changed := s.Changed() // before the look, so that no switch is missed
-		switch s.Console.Active() {
-		case int(n):
+		changed := f.device.service.Changed() // before the look, so that no switch is missed
+		switch f.console().Active() {
+		case int(c.Arg):
 			return nil
 		case 0:
 			return unix.ENXIO
