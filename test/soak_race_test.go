@@ -37,7 +37,7 @@ func (s *soak) stepSwitchOpen() bool {
 	return true
 }
 
-// stepSysRqR takes the keyboard from those who read it.
+// stepSysRqR takes the keyboard from those who read it, or would if those did not.
 func (s *soak) stepSysRqR() bool {
 	k := s.chord()
 	if k == nil || k == s.keyboards[0] || k.target == theConsole || k.held[machine.KeyR] || s.rand.IntN(4) > 0 {
@@ -47,7 +47,7 @@ func (s *soak) stepSysRqR() bool {
 	k.Chord(machine.KeyLeftAlt, machine.KeySysRq, machine.KeyR)
 	var revoked []*soakReader
 	for _, r := range s.readers {
-		if r.device == k.target {
+		if (r.device == k.number || r.device == 0) && s.listens(r) {
 			revoked = append(revoked, r)
 			r.revoked = true
 		}
