@@ -106,6 +106,7 @@ func (d *daemon) wait(t testing.TB, after string) error {
 // the machine may hold a key for longer than the typematic delay.
 type codes struct {
 	decoder scancode.Decoder
+	set     scancode.Set // that decoder reads; of others than set 1 the keys have the codes that they have there
 	pending []byte
 	text    []string
 }
@@ -117,7 +118,11 @@ func (c *codes) add(b ...byte) {
 		if !ok {
 			continue
 		}
-		if ev.Kind != scancode.Repeat {
+		switch {
+		case ev.Kind == scancode.Repeat:
+		case c.set > scancode.Set1 && ev.Key != 0:
+			c.text = append(c.text, codeOf(machine.Key(ev.Key), ev.Kind == scancode.Press))
+		default:
 			c.text = append(c.text, fmt.Sprintf("% x", c.pending))
 		}
 		c.pending = c.pending[:0]

@@ -159,8 +159,11 @@ func (r *soakReader) got(code string) error {
 // codeOf is a key's code in set 1, where it is the key's code in Linux for the keys that AT keyboards had first.
 func codeOf(key machine.Key, down bool) string {
 	prefix, code := "", byte(key)
-	if key == keyRightCtrl {
+	switch key {
+	case keyRightCtrl:
 		prefix, code = "e0 ", byte(machine.KeyLeftCtrl)
+	case keyProbe:
+		prefix, code = "e0 ", 0x5b
 	}
 	if !down {
 		code |= 0x80

@@ -2,6 +2,7 @@ package test
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kbdd/scancode"
 	"kbdd/test/machine"
 )
 
@@ -35,7 +37,7 @@ type soakReader struct {
 
 	received int // in bytes
 
-	reads           bool // it is not opened O_WRONLY
+	reads, writes   bool // as it was opened, but for a write-only file, which gives no commands here
 	device          int
 	terminal        int
 	mode            int
@@ -199,5 +201,39 @@ func (r *soakReader) end() error {
 	}
 	r.cmd.Process.Kill()
 	_ = r.cmd.Wait() // it tells of the signal
+	return nil
+}
+
+// stepSet has a file select a set, in which it is told nothing else of the keys.
+func (s *soak) stepSet() bool {
+	i := slices.IndexFunc(s.readers, func(r *soakReader) bool { return r.writes && !r.revoked && len(r.down) == 0 })
+	if i < 0 {
+		return false
+	}
+	r, set := s.readers[i], scancode.Set(1+s.rand.IntN(3))
+	s.note("%s selects set %d", r, set)
+	commands := []byte{0xf0, byte(set)}
+	if set == scancode.Set3 {
+		commands = append(commands, 0xf8) // all keys have breaks
+	}
+	if err := r.command(commands); err != nil {
+		s.t.Fatalf("%s: %v", r, err)
+	}
+	r.codes.set = set
+	r.codes.decoder.Reset(set)
+	return true
+}
+
+// command gives host commands, and takes the keyboard's word for each byte, with nothing else to come.
+func (r *soakReader) command(commands []byte) error {
+	if _, err := uninterrupted(func() (int, error) { return unix.Write(r.fd, commands) }); err != nil {
+		return err
+	}
+	answers := bytes.Repeat([]byte{0xfa}, len(commands))
+	got := make([]byte, len(commands))
+	n, err := uninterrupted(func() (int, error) { return unix.Read(r.fd, got) })
+	if err != nil || !bytes.Equal(got[:n], answers) {
+		return fmt.Errorf("% x is answered with % x, %v", commands, got[:max(n, 0)], err)
+	}
 	return nil
 }

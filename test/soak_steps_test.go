@@ -26,6 +26,7 @@ var soakSteps = []struct {
 	{2, (*soak).stepStartProcess},
 	{8, (*soak).stepEnd},
 	{3, (*soak).stepMode},
+	{2, (*soak).stepSet},
 	{2, (*soak).stepSwitch},
 	{3, (*soak).stepCtrlAltFn},
 	{1, (*soak).stepCtrlAltDel},
@@ -211,6 +212,7 @@ func (s *soak) stepOpenNonblock() bool {
 	if r == nil {
 		return false
 	}
+	r.writes = true
 	s.opened(r, r.openFile(unix.O_RDWR|unix.O_NONBLOCK))
 	s.settle()
 	return true
