@@ -1,0 +1,149 @@
+package input
+
+import (
+	"errors"
+	"time"
+)
+
+// Neutral is the moment at which no key is down: then a keyboard changes hands, so that nobody gets half of a key press.
+
+// NeutralLimit is how long a keyboard may take to become neutral before releases are injected.
+const NeutralLimit = 500 * time.Millisecond
+
+// deliverLimit is how long injected releases may take to be delivered.
+const deliverLimit = 50 * time.Millisecond
+
+var errUnwanted = errors.New("no longer wanted")
+
+// settle grabs n at a neutral moment, or after NeutralLimit with releases injected for the console. Those keys are
+// returned: to n's reader they are not down until pressed anew.
+func settle(n node, wanted func() bool) (hidden keySet, err error) {
+	deadline := time.Now().Add(NeutralLimit)
+	for {
+		keys, err := n.Pressed()
+		if err != nil {
+			return hidden, err
+		}
+		left := time.Until(deadline)
+		if !keys.empty() && left > 0 {
+			if err := n.Wait(left); err != nil {
+				return hidden, err
+			}
+			// What is not a key Pressed leaves there, and the next Wait would not wait: for as long as a mouse moves.
+			if _, err := n.Drain(); err != nil {
+				return hidden, err
+			}
+			continue
+		}
+		if !wanted() {
+			return hidden, errUnwanted
+		}
+		if !keys.empty() {
+			if err := n.Release(keys); err != nil {
+				return hidden, err
+			}
+		}
+		if err := n.Grab(); err != nil {
+			return hidden, err
+		}
+		// A key that was pressed since the look at the keys may have been heard by the console. If so, it must hear
+		// the release too.
+		pressed, err := n.Drain()
+		if err != nil || pressed.empty() {
+			return keys, err
+		}
+		for !pressed.empty() {
+			if pressed, err = letGo(n, pressed); err != nil {
+				return hidden, err
+			}
+		}
+	}
+}
+
+// letGo undoes a grab at whose moment keys were pressed. For those that are up already the console may have heard the
+// press and not the release. It is sent one; but the kernel sends none for a key that is up. So while the console
+// does not hear it the key is pressed once more. A release too many means nothing to it.
+//
+// A key that was down at the look and is up right after may have been released too early for the console to hear it. Then
+// all is as before: n is grabbed again, and those keys are returned.
+func letGo(n node, pressed keySet) (again keySet, err error) {
+	down, err := n.Pressed()
+	if err != nil {
+		return again, err
+	}
+	up := pressed
+	for code := range down.all() {
+		up.remove(code)
+	}
+	if err := n.Press(up); err != nil {
+		return again, err
+	}
+	if err := n.Ungrab(); err != nil {
+		return again, err
+	}
+	down, err = n.Pressed()
+	if err != nil {
+		return again, err
+	}
+	if err := n.Release(up); err != nil {
+		return again, err
+	}
+	for code := range down.all() {
+		pressed.remove(code)
+	}
+	if pressed.empty() {
+		return again, nil
+	}
+	if err := n.Grab(); err != nil {
+		return again, err
+	}
+	again, err = n.Drain()
+	for code := range pressed.all() {
+		again.add(code)
+	}
+	return again, err
+}
+
+// giveBack ungrabs n at a neutral moment, or after NeutralLimit with releases injected, unless the keyboard is wanted
+// again meanwhile. Before the console has the keyboard, all releases are delivered: those that go around the mute would
+// come in between what is typed there.
+func (k *Keyboard) giveBack(n node) {
+	k.allUp.Store(false)
+	k.watched.Store(true)
+	defer k.watched.Store(false)
+	deadline := time.Now().Add(NeutralLimit)
+	injected := false
+	for {
+		if k.wants(muted) {
+			return
+		}
+		keys, err := n.Pressed()
+		if err != nil || keys.empty() && k.allUp.Load() {
+			break
+		}
+		k.flushed.Store(true)
+		left := time.Until(deadline)
+		if left <= 0 && injected {
+			break
+		}
+		if left <= 0 {
+			// A keyboard that repeats by itself goes on after an injected release, and the console would take the next
+			// repeat for a press. It has to be heard out.
+			if quiet := time.Unix(0, k.repeatsBy.Load()); time.Until(quiet) > 0 {
+				deadline = quiet
+				continue
+			}
+			n.Release(keys) // where this fails the keyboard is gone
+			injected, deadline = true, time.Now().Add(deliverLimit)
+			continue
+		}
+		if keys.empty() {
+			n.Wake() // run sees the keys up that this look has hidden from it
+		}
+		select {
+		case <-k.news:
+		case <-time.After(left):
+		}
+	}
+	k.revoke(n)
+}
