@@ -17,7 +17,7 @@ PROGRAMS = -with dbus-daemon -with showkey -with kbd_mode -with setleds -with kb
 # For the tests that are named TestDirect: the controller gives the PS/2 keyboard's bytes as they are, in set 2.
 DIRECT   = -append i8042.direct
 
-.PHONY: all kbdd kbdctl vmrun keybench check unit test test-debian bench figures kill-matrix soak deb rpm demo vm clean help
+.PHONY: all kbdd kbdctl vmrun keybench check unit test test-debian bench figures kill-matrix soak stress deb rpm demo vm clean help
 
 all: kbdd kbdctl ## build bin/kbdd and bin/kbdctl, both static
 
@@ -74,6 +74,11 @@ kill-matrix: all vmrun ## have everything die while keys are typed, each in 200 
 soak: all vmrun ## 10,000 random steps at three keyboards in the machine, about 20 minutes; SEED=n STEPS=n play some again, TIME=1h goes on for an hour
 	KBDD_VM_TESTS=1 KBDD_SOAK_SEED=$(or $(SEED),$(shell date +%s)) KBDD_SOAK_STEPS=$(or $(STEPS),$(if $(TIME),,10000)) KBDD_SOAK_TIME=$(TIME) \
 		VMRUN_FLAGS="$(IN_MACHINE) -timeout 24h" $(GO) test -count=1 -timeout 24h -v $(STATIC) -exec $(VMRUN) -run TestSoak ./test
+
+# By a clock that counts instructions: two emulated CPUs are too slow for it in real time.
+stress: all vmrun ## 65 readers, killed and restarted, while two keyboards type 200 keys a second each for a minute: about 25 minutes; TIME=10s RATE=100 for less
+	KBDD_VM_TESTS=1 KBDD_STRESS=$(or $(TIME),60s) KBDD_STRESS_RATE=$(or $(RATE),200) VMRUN_FLAGS="$(IN_MACHINE) -icount -timeout 2h" \
+		$(GO) test -count=1 -timeout 2h -v $(STATIC) -exec $(VMRUN) -run TestStreamsAreCompleteUnderStress ./test
 
 deb rpm: ## a package in bin, the same byte for byte from the same source
 	cmd/kbdd/package/build $@ bin
