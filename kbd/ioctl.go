@@ -227,6 +227,7 @@ func (f *File) setVTModeLocked(c *cuse.Ioctl) error {
 		return unix.EINVAL
 	}
 	copy(f.vtMode[:], c.In)
+	clear(f.vtMode[6:]) // frsig, which the kernel ignores and forgets (drivers/tty/vt/vt_ioctl.c)
 	return nil
 }
 

@@ -198,6 +198,25 @@ func TestBadCallsFailAsOnAConsole(t *testing.T) {
 	}
 }
 
+// TestVTModesAreTakenAsOnAConsole sets VT_AUTO and VT_PROCESS with signals, of which the kernel drops one, and no mode.
+func TestVTModesAreTakenAsOnAConsole(t *testing.T) {
+	machine.Require(t)
+	machine.OpenConsole(t, 1)
+	startKbdd(t)
+	d, console := openBoth(t)
+	t.Cleanup(func() { console.bytes(VTSETMODE, make([]byte, 8)...) })
+	for _, mode := range []byte{1, 2, 0, 0xff} {
+		in := [8]byte{mode, 1, 10, 0, 12, 0, 7, 0}
+		got, want := ioctl(d.fd, VTSETMODE, &in), ioctl(console.fd, VTSETMODE, &in)
+		if got != want {
+			t.Errorf("VT_SETMODE to %d: %v, on a console %v", mode, got, want)
+		}
+		if got, want := d.bytes(VTGETMODE), console.bytes(VTGETMODE); got != want {
+			t.Errorf("after VT_SETMODE to %d the mode is %s, on a console %s", mode, got, want)
+		}
+	}
+}
+
 // TestWhatIsSetIsKept sets what has no effect on scancodes, for one file, and what has.
 func TestWhatIsSetIsKept(t *testing.T) {
 	machine.Require(t)
