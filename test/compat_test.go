@@ -3,8 +3,8 @@
 package test
 
 import (
-	"encoding/binary"
-	"os"
+	"bytes"
+	"strings"
 	"syscall"
 	"testing"
 	"unsafe"
@@ -14,49 +14,82 @@ import (
 	"kbdd/test/machine"
 )
 
+// TestIoctlsOf32BitPrograms makes calls as programs do that have 32 bits, whose structs lie below 4 GiB. All that a call does not
+// give stays as it was.
 func TestIoctlsOf32BitPrograms(t *testing.T) {
 	machine.Require(t)
+	machine.OpenConsole(t, 1)
 	startKbdd(t)
-	f := open(t, os.O_RDWR)
+	d, console := openBoth(t)
 	low, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_32BIT)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unix.Munmap(low)
-	arg := uintptr(unsafe.Pointer(&low[0]))
-	raw, err := f.SyscallConn()
-	if err != nil {
+	address := uintptr(unsafe.Pointer(&low[0]))
+	ioctl := func(d *descriptor, request, arg uintptr) syscall.Errno {
+		const sysIoctl = 54 // i386
+		return syscall.Errno(-min(int32(int80(sysIoctl, uintptr(d.fd), request, arg)), 0))
+	}
+	at := func(d *descriptor, request uintptr, in string) string {
+		copy(low, strings.Repeat("\xdb", 64))
+		copy(low, in)
+		if errno := ioctl(d, request, address); errno != 0 {
+			return errno.Error()
+		}
+		return string(bytes.TrimRight(low[:64], "\xdb"))
+	}
+
+	for _, call := range []struct {
+		name    string
+		request uintptr
+		in      string
+	}{
+		{"TCGETS", unix.TCGETS, ""},
+		{"KDGKBENT", KDGKBENT, "\x01\x1e"}, // Shift-A
+		{"VT_GETSTATE", VTGETSTATE, "\x00\x00\x00\x00\x00\x00"},
+		{"VT_SETMODE to VT_PROCESS", VTSETMODE, "\x01\x00\x0a\x00\x0c\x00\x00\x00"},
+		{"VT_GETMODE", VTGETMODE, ""},
+		{"VT_SETMODE to no mode", VTSETMODE, "\x02\x00\x00\x00\x00\x00\x00\x00"},
+		{"VT_SETMODE to VT_AUTO", VTSETMODE, "\x00\x00\x00\x00\x00\x00\x00\x00"},
+		{"FIONREAD", unix.TIOCINQ, ""},
+	} {
+		if got, want := at(d, call.request, call.in), at(console, call.request, call.in); got != want || got == "" {
+			t.Errorf("%s gives %q, on a console %q", call.name, got, want)
+		}
+	}
+
+	if err := writeOnce(0xee, 0xee)(d.fd); err != nil { // it is answered with two echoes
 		t.Fatal(err)
 	}
-	ioctl := func(request, arg uintptr) (errno syscall.Errno) {
-		raw.Control(func(fd uintptr) {
-			const sysIoctl = 54 // i386
-			if result := int32(int80(sysIoctl, fd, request, arg)); result < 0 {
-				errno = syscall.Errno(-result)
-			}
-		})
-		return errno
+	if got := at(d, unix.TIOCINQ, ""); got != "\x02\x00\x00\x00" {
+		t.Errorf("FIONREAD gives %q, want 2", got)
 	}
-	const kdKBDRep, kdSKBMode, kdGKBMode, kMediumRaw = 0x4b52, 0x4b45, 0x4b44, 2
-
-	if errno := ioctl(unix.TCGETS, arg); errno != 0 || binary.NativeEndian.Uint32(low[12:])&unix.ICANON == 0 {
-		t.Errorf("TCGETS: %v, lflag %#x", errno, low[12:16])
+	if got := at(d, KDKBDREP, "\x2c\x01\x00\x00\x0a\x00\x00\x00"); got != "\x2c\x01\x00\x00\x0a\x00\x00\x00" {
+		t.Errorf("KDKBDREP gives %q, want 300 ms and 10 ms", got)
 	}
-	binary.NativeEndian.PutUint32(low, 300)
-	binary.NativeEndian.PutUint32(low[4:], 0)
-	if errno := ioctl(kdKBDRep, arg); errno != 0 || binary.NativeEndian.Uint32(low) != 300 || binary.NativeEndian.Uint32(low[4:]) == 0 {
-		t.Errorf("KDKBDREP: %v, %v", errno, low[:8])
+	for _, pair := range []struct {
+		name     string
+		set, get uintptr
+		value    uintptr
+		want     string
+	}{
+		{"KDSKBMODE", KDSKBMODE, KDGKBMODE, modeMediumRaw, "\x02\x00\x00\x00"},
+		{"KDSETLED", KDSETLED, KDGETLED, 5, "\x05"},
+	} {
+		if errno := ioctl(d, pair.set, pair.value); errno != 0 {
+			t.Errorf("%s: %v", pair.name, errno)
+		}
+		if got := at(d, pair.get, ""); got != pair.want {
+			t.Errorf("after %s it is %q, want %q", pair.name, got, pair.want)
+		}
 	}
-	if errno := ioctl(kdSKBMode, kMediumRaw); errno != 0 {
-		t.Errorf("KDSKBMODE: %v", errno)
+	for _, request := range []uintptr{KDGKBMODE, KDGKBENT, VTGETSTATE, VTSETMODE, unix.TIOCINQ} {
+		if errno := ioctl(d, request, 16); errno != unix.EFAULT {
+			t.Errorf("%#x at a bad address: %v, want EFAULT", request, errno)
+		}
 	}
-	if errno := ioctl(kdGKBMode, arg); errno != 0 || binary.NativeEndian.Uint32(low) != kMediumRaw {
-		t.Errorf("KDGKBMODE: %v, %v", errno, low[:4])
-	}
-	if errno := ioctl(kdGKBMode, 16); errno != unix.EFAULT {
-		t.Errorf("KDGKBMODE at a bad address: %v, want EFAULT", errno)
-	}
-	if errno := ioctl(0x4bff, arg); errno != unix.ENOTTY {
+	if errno := ioctl(d, 0x4bff, address); errno != unix.ENOTTY {
 		t.Errorf("an unknown ioctl: %v, want ENOTTY", errno)
 	}
 }

@@ -155,6 +155,8 @@ var badCalls = []struct {
 	{"TCSETSF", unix.TCSETSF, 1, unix.EFAULT},
 	{"TCGETS2", unix.TCGETS2, 1, unix.EFAULT},
 	{"TCSETS2", unix.TCSETS2, 1, unix.EFAULT},
+	{"TCSETSW2", unix.TCSETSW2, 1, unix.EFAULT},
+	{"TCSETSF2", unix.TCSETSF2, 1, unix.EFAULT},
 	{"TIOCGEXCL", unix.TIOCGEXCL, 1, unix.EFAULT},
 	{"FIONREAD", unix.TIOCINQ, 1, unix.EFAULT},
 

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bytes"
 	"os"
 	"testing"
 	"time"
@@ -15,23 +16,32 @@ func TestTerminalSettingsAreKeptAndTCSETSFFlushes(t *testing.T) {
 	keyboard := machine.PS2(t)
 	startKbdd(t)
 	d, last := openDescriptor(t, os.O_RDWR|unix.O_NONBLOCK), open(t, os.O_RDONLY)
-	for i, set := range []uint{unix.TCSETS, unix.TCSETSW, unix.TCSETSF} {
-		settings, err := unix.IoctlGetTermios(d.fd, unix.TCGETS)
-		if err != nil {
-			t.Fatal(err)
+	for i, test := range []struct {
+		get, set uint
+		size     int // of the kernel's struct termios or termios2
+		flushes  bool
+	}{
+		{unix.TCGETS, unix.TCSETS, 36, false},
+		{unix.TCGETS, unix.TCSETSW, 36, false},
+		{unix.TCGETS, unix.TCSETSF, 36, true},
+		{unix.TCGETS2, unix.TCSETS2, 44, false},
+		{unix.TCGETS2, unix.TCSETSW2, 44, false},
+		{unix.TCGETS2, unix.TCSETSF2, 44, true},
+	} {
+		// Only what is in the struct is taken and given, and all of that is kept.
+		before, got := bytes.Repeat([]byte{0xdb}, 64), bytes.Repeat([]byte{0xdb}, 64)
+		for j := range test.size {
+			before[j] = byte(i + j)
 		}
-		settings.Lflag ^= unix.ECHO | unix.ICANON
-		settings.Cc[unix.VMIN] = uint8(i + 1)
 		keyboard.Type("ab")
 		last.want("1e 9e 30 b0")
-		if err := unix.IoctlSetTermios(d.fd, set, settings); err != nil {
-			t.Fatal(err)
+		if err := ioctl(d.fd, test.set, (*[64]byte)(before)); err != nil {
+			t.Fatalf("%#x: %v", test.set, err)
 		}
-		got, err := unix.IoctlGetTermios(d.fd, unix.TCGETS)
-		if err != nil || got.Lflag != settings.Lflag || got.Cc != settings.Cc {
-			t.Errorf("set to %+v, the settings are %+v, %v", settings, got, err)
+		if err := ioctl(d.fd, test.get, (*[64]byte)(got)); err != nil || !bytes.Equal(got, before) {
+			t.Errorf("set by %#x to\n% x the settings are, %v,\n% x", test.set, before, err, got)
 		}
-		if set == unix.TCSETSF {
+		if test.flushes {
 			d.wantAgain()
 		} else {
 			d.wantRead(256, "1e 9e 30 b0")
