@@ -89,6 +89,14 @@ func (d *daemon) end(sig syscall.Signal) error {
 	return d.wait(d.t, sig.String())
 }
 
+// stop stops kbdd for a while, as SIGCONT ends it. No file of package os may have the device open meanwhile: the poller of this
+// program would ask kbdd, and wait with all goroutines.
+func (d *daemon) stop() {
+	d.t.Helper()
+	d.cmd.Process.Signal(unix.SIGSTOP)
+	machine.WaitUntil(d.t, "kbdd is stopped", func() bool { return isStopped(d.cmd.Process.Pid) })
+}
+
 // wait waits for the end, after what should bring it about.
 func (d *daemon) wait(t testing.TB, after string) error {
 	t.Helper()

@@ -65,13 +65,12 @@ func TestKeysThatTheKernelDroppedAreMended(t *testing.T) {
 	machine.OpenConsole(t, 1)
 	keyboard := machine.NewUinput(t, machine.UinputConfig{Name: "fast"})
 	kbdd := startKbdd(t)
-	// Not a file of package os: the poller of this program would ask kbdd while that is stopped, and wait with all goroutines.
 	d := openDescriptor(t, os.O_RDONLY)
 	keyboard.Press(machine.KeyLeftShift)
 	d.wantRead(1, "2a")
 
 	// A kbdd that does not come to read: the kernel keeps 64 events.
-	kbdd.cmd.Process.Signal(syscall.SIGSTOP)
+	kbdd.stop()
 	keyboard.Type(strings.Repeat("a", 100))
 	keyboard.Release(machine.KeyLeftShift)
 	keyboard.Press(machine.KeyLeftAlt)

@@ -266,6 +266,8 @@ func TestDeviceIsAlwaysWritable(t *testing.T) {
 	}
 }
 
+const fionbio = 0x5421 // FIONBIO
+
 func TestNonblockingIsAsEachReadFindsIt(t *testing.T) {
 	machine.Require(t)
 	keyboard := machine.PS2(t)
@@ -274,7 +276,6 @@ func TestNonblockingIsAsEachReadFindsIt(t *testing.T) {
 		_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags)
 		return err
 	}
-	const fionbio = 0x5421
 	for _, test := range []struct {
 		name    string
 		flags   int

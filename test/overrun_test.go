@@ -3,7 +3,6 @@ package test
 import (
 	"bytes"
 	"encoding/hex"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -19,15 +18,10 @@ func TestKeysThatTheKernelLosesAreAnOverrun(t *testing.T) {
 	machine.Require(t)
 	keyboard := machine.NewUinput(t, machine.UinputConfig{Name: "fast keyboard"})
 	kbdd := startKbdd(t)
-	// Not a file of package os: the poller of this program would ask kbdd while that is stopped, and wait with all goroutines.
 	d := openDescriptor(t, os.O_RDONLY)
 	keyboard.Press(machine.KeyLeftShift)
 	d.wantRead(1, "2a")
-	kbdd.cmd.Process.Signal(unix.SIGSTOP)
-	machine.WaitUntil(t, "kbdd is stopped", func() bool {
-		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", kbdd.cmd.Process.Pid))
-		return bytes.Contains(stat, []byte(") T "))
-	})
+	kbdd.stop()
 	for range 100 {
 		keyboard.Type("kbdd")
 	}

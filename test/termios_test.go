@@ -68,15 +68,19 @@ func TestTerminalSettingsAreKeptAndTCSETSFFlushes(t *testing.T) {
 }
 
 // setPolling has reads wait for tenths of a second, as programs of the console do that look for keys now and then.
+func setPolling(fd int, tenths uint8) error {
+	settings, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil {
+		return err
+	}
+	settings.Lflag &^= unix.ICANON
+	settings.Cc[unix.VMIN], settings.Cc[unix.VTIME] = 0, tenths
+	return unix.IoctlSetTermios(fd, unix.TCSETS, settings)
+}
+
 func (d *descriptor) setPolling(tenths uint8) {
 	d.t.Helper()
-	settings, err := unix.IoctlGetTermios(d.fd, unix.TCGETS)
-	if err == nil {
-		settings.Lflag &^= unix.ICANON
-		settings.Cc[unix.VMIN], settings.Cc[unix.VTIME] = 0, tenths
-		err = unix.IoctlSetTermios(d.fd, unix.TCSETS, settings)
-	}
-	if err != nil {
+	if err := setPolling(d.fd, tenths); err != nil {
 		d.t.Fatal(err)
 	}
 }
