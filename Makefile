@@ -17,7 +17,7 @@ PROGRAMS = -with dbus-daemon -with showkey -with kbd_mode -with setleds -with kb
 # For the tests that are named TestDirect: the controller gives the PS/2 keyboard's bytes as they are, in set 2.
 DIRECT   = -append i8042.direct
 
-.PHONY: all kbdd kbdctl vmrun keybench check unit test test-debian bench figures kill-matrix soak stress deb rpm demo vm clean help
+.PHONY: all kbdd kbdctl vmrun keybench check unit test test-debian bench figures kill-matrix soak stress fuzz deb rpm demo vm clean help
 
 all: kbdd kbdctl ## build bin/kbdd and bin/kbdctl, both static
 
@@ -79,6 +79,14 @@ soak: all vmrun ## 10,000 random steps at three keyboards in the machine, about 
 stress: all vmrun ## 65 readers, killed and restarted, while two keyboards type 200 keys a second each for a minute: about 25 minutes; TIME=10s RATE=100 for less
 	KBDD_VM_TESTS=1 KBDD_STRESS=$(or $(TIME),60s) KBDD_STRESS_RATE=$(or $(RATE),200) VMRUN_FLAGS="$(IN_MACHINE) -icount -timeout 2h" \
 		$(GO) test -count=1 -timeout 2h -v $(STATIC) -exec $(VMRUN) -run TestStreamsAreCompleteUnderStress ./test
+
+FUZZTIME ?= 10m
+fuzz: ## run each fuzzer, one after the other, for 10 minutes or FUZZTIME=1m
+	@grep -rEo '^func Fuzz[A-Za-z0-9]+' --include=*_test.go cmd cuse kbd scancode test | sed 's,/[^/]*:func , ,' | \
+	while read -r dir fuzzer; do \
+		echo "$$dir: $$fuzzer"; \
+		$(GO) test -run '^$$' -fuzz "^$$fuzzer\$$" -fuzztime $(FUZZTIME) "./$$dir" || exit 1; \
+	done
 
 deb rpm: ## a package in bin, the same byte for byte from the same source
 	cmd/kbdd/package/build $@ bin

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"io"
+	"os"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -47,6 +48,49 @@ func FuzzDispatch(f *testing.F) {
 	f.Add(all)
 	f.Fuzz(func(t *testing.T, input []byte) {
 		synctest.Test(t, func(t *testing.T) { (&conversation{t: t}).run(input) })
+	})
+}
+
+// Whatever the kernel says first: no panic, and an answer to a good greeting alone, which names the device and claims no more than
+// both sides can.
+func FuzzHandshake(f *testing.F) {
+	for _, version := range [][2]uint32{{7, 38}, {7, 21}, {7, 20}, {7, 99}, {6, 38}, {8, 0}} {
+		f.Add(greeting(version[0], version[1]))
+	}
+	f.Add(append(greeting(7, 38), make([]byte, 100)...))
+	f.Add(greeting(7, 38)[:55])
+	f.Add((&rig{}).request(opOpen, body(fuse.OpenIn{})))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, message []byte) {
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fds[1])
+		if _, err := unix.Write(fds[1], message); err != nil {
+			t.Skip(err) // longer than any message can be
+		}
+		dev, err := New(os.NewFile(uintptr(fds[0]), "/dev/cuse"), "rig", nil)
+		r := &rig{t: t, peer: fds[1], buf: make([]byte, minReadBuffer)}
+		header, answer := r.answer()
+		if err != nil {
+			if header != nil {
+				t.Errorf("the answer to a greeting that is refused: %+v", header)
+			}
+			return
+		}
+		defer dev.Close()
+		in, out := view[cuseInitIn](message), view[cuseInitOut](answer)
+		switch {
+		case in == nil || in.Header.Opcode != opCuseInit || in.Major != fuseMajor || in.Minor < fuseMinorMin:
+			t.Error("a bad greeting is taken")
+		case header == nil || header.Unique != in.Header.Unique || header.Status != 0 || out == nil:
+			t.Errorf("the answer to a good greeting: %+v % x", header, answer)
+		case out.Major != fuseMajor || out.Minor > in.Minor || out.Minor > fuseMinorMax || out.InitFlags != fuse.CUSE_UNRESTRICTED_IOCTL:
+			t.Errorf("the answer to version 7.%d: %+v", in.Minor, out)
+		case string(answer[len(bytesOf(out)):]) != "DEVNAME=rig\x00":
+			t.Errorf("the device's name: %q", answer[len(bytesOf(out)):])
+		}
 	})
 }
 
