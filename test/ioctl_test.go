@@ -306,6 +306,42 @@ func TestKeymapIsTheConsoles(t *testing.T) {
 	}
 }
 
+// TestKeymapIsTheConsolesWhenItWasChanged has A type z.
+func TestKeymapIsTheConsolesWhenItWasChanged(t *testing.T) {
+	machine.Require(t)
+	tty, keyboard := machine.OpenConsole(t, 1), machine.PS2(t)
+	startKbdd(t)
+	d := openDescriptor(t, os.O_RDONLY)
+	tty0, err := os.OpenFile("/dev/tty0", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tty0.Close()
+	const plain = 0
+	was := d.bytes(KDGKBENT, plain, byte(machine.KeyA))
+	entry := func(letter byte) *[4]byte { return &[4]byte{plain, byte(machine.KeyA), letter, 0x0b} } // KT_LETTER
+	set := func(letter byte) {
+		if err := ioctl(int(tty0.Fd()), KDSKBENT, entry(letter)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer set('a')
+	for _, letter := range []byte("za") {
+		set(letter)
+		if got, want := d.bytes(KDGKBENT, plain, byte(machine.KeyA)), fmt.Sprintf("% x", *entry(letter)); got != want {
+			t.Errorf("set to %s the entry is %s", want, got)
+		}
+		d.close()
+		keyboard.Tap(machine.KeyA)
+		wantScreen(t, tty, string(letter))
+		tty.Clear()
+		d = openDescriptor(t, os.O_RDONLY)
+	}
+	if got := d.bytes(KDGKBENT, plain, byte(machine.KeyA)); got != was {
+		t.Errorf("the entry was %s, and is %s", was, got)
+	}
+}
+
 func TestVTCallsSwitchTheScreen(t *testing.T) {
 	machine.Require(t)
 	machine.OpenConsole(t, 1)
