@@ -15,35 +15,32 @@ import (
 
 func TestConsoleIsMutedUntilTheLastReferenceIsGone(t *testing.T) {
 	machine.Require(t)
-	tty, keyboard := machine.OpenConsole(t, 1), machine.PS2(t)
 	startKbdd(t)
 	for _, test := range []struct {
 		name string
 		// hold makes another reference to the open file and returns what ends it.
-		hold func(t *testing.T, fd int) (end func())
+		hold func(t testing.TB, fd int) (end func())
 	}{
 		{"dup", holdByDup},
 		{"fork", holdByChild},
 		{"socket", holdInSocket},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			d := openDescriptor(t, os.O_RDONLY)
-			end := test.hold(t, d.fd)
-			keyboard.Tap(machine.KeyA)
+		withAndWithoutSecond(t, test.name, func(s *scene) {
+			d := openDescriptor(s.t, os.O_RDONLY)
+			end := test.hold(s.t, d.fd)
+			s.types("a", "1e 9e")
 			d.wantRead(1, "1e")
 			d.wantRead(1, "9e")
 			d.close()
-			keyboard.Type("mute")
-			wantScreen(t, tty, "")
+			s.types("mute", "32 b2 16 96 14 94 12 92")
+			wantScreen(s.t, s.tty, "")
 			end()
-			keyboard.Type("x")
-			wantScreen(t, tty, "x")
-			tty.Clear()
+			s.wantConsole()
 		})
 	}
 }
 
-func holdByDup(t *testing.T, fd int) (end func()) {
+func holdByDup(t testing.TB, fd int) (end func()) {
 	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +49,7 @@ func holdByDup(t *testing.T, fd int) (end func()) {
 }
 
 // holdByChild has a child process inherit the descriptor.
-func holdByChild(t *testing.T, fd int) (end func()) {
+func holdByChild(t testing.TB, fd int) (end func()) {
 	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +68,7 @@ func holdByChild(t *testing.T, fd int) (end func()) {
 }
 
 // holdInSocket sends the descriptor through a socket, and receives it at the end.
-func holdInSocket(t *testing.T, fd int) (end func()) {
+func holdInSocket(t testing.TB, fd int) (end func()) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -102,55 +99,68 @@ func holdInSocket(t *testing.T, fd int) (end func()) {
 
 func TestWriteOnlyFileTakesCommandsAndCallsAlone(t *testing.T) {
 	machine.Require(t)
-	tty, keyboard := machine.OpenConsole(t, 1), machine.PS2(t)
 	startKbdd(t)
-	d := openDescriptor(t, os.O_WRONLY)
-	if got, err := d.read(1); err != unix.EBADF {
-		t.Errorf("read %q, %v; want EBADF", got, err)
-	}
-	// Nothing that it does mutes the console.
-	for _, mode := range []int{modeUnicode, modeMediumRaw, modeOff, modeRaw} {
-		if err := unix.IoctlSetInt(d.fd, KDSKBMODE, mode); err != nil {
-			t.Errorf("KDSKBMODE %d: %v", mode, err)
+	withAndWithoutSecond(t, "O_WRONLY", func(s *scene) {
+		d := openDescriptor(s.t, os.O_WRONLY)
+		if got, err := d.read(1); err != unix.EBADF {
+			s.t.Errorf("read %q, %v; want EBADF", got, err)
 		}
-		keyboard.Type("x")
-		wantScreen(t, tty, "x")
-		tty.Clear()
-	}
-	if n, err := unix.Write(d.fd, []byte{0xee, 0xee}); n != 2 || err != nil {
-		t.Errorf("write: %d, %v", n, err)
-	}
+		// Nothing that it does mutes the console, or another reader.
+		for _, mode := range []int{modeUnicode, modeMediumRaw, modeOff, modeRaw} {
+			if err := unix.IoctlSetInt(d.fd, KDSKBMODE, mode); err != nil {
+				s.t.Errorf("KDSKBMODE %d: %v", mode, err)
+			}
+			s.types("x", "2d ad")
+			if s.second == nil {
+				wantScreen(s.t, s.tty, "x")
+			}
+			s.tty.Clear()
+		}
+		if n, err := unix.Write(d.fd, []byte{0xee, 0xee}); n != 2 || err != nil {
+			s.t.Errorf("write: %d, %v", n, err)
+		}
+		d.close()
+		s.wantConsole()
+	})
 }
 
 func TestReadOnlyFileTakesNoCommands(t *testing.T) {
 	machine.Require(t)
-	keyboard := machine.PS2(t)
 	startKbdd(t)
-	d := openDescriptor(t, os.O_RDONLY)
-	if _, err := unix.Write(d.fd, []byte{0xee}); err != unix.EBADF {
-		t.Errorf("write: %v, want EBADF", err)
-	}
-	if err := unix.IoctlSetInt(d.fd, KDSKBMODE, modeMediumRaw); err != nil {
-		t.Errorf("KDSKBMODE: %v", err)
-	}
-	keyboard.Tap(machine.KeyA)
-	d.wantRead(1, "1e")
+	withAndWithoutSecond(t, "O_RDONLY", func(s *scene) {
+		d := openDescriptor(s.t, os.O_RDONLY)
+		if _, err := unix.Write(d.fd, []byte{0xee}); err != unix.EBADF {
+			s.t.Errorf("write: %v, want EBADF", err)
+		}
+		if err := unix.IoctlSetInt(d.fd, KDSKBMODE, modeMediumRaw); err != nil {
+			s.t.Errorf("KDSKBMODE: %v", err)
+		}
+		s.types("a", "1e 9e")
+		d.wantRead(1, "1e")
+		wantScreen(s.t, s.tty, "")
+		d.close()
+		s.wantConsole()
+	})
 }
 
 func TestReadWriteFileDoesBoth(t *testing.T) {
 	machine.Require(t)
-	tty, keyboard := machine.OpenConsole(t, 1), machine.PS2(t)
 	startKbdd(t)
-	d := openDescriptor(t, os.O_RDWR)
-	keyboard.Press(machine.KeyA)
-	d.wantRead(1, "1e")
-	if n, err := unix.Write(d.fd, []byte{0xf2}); n != 1 || err != nil {
-		t.Fatalf("write: %d, %v", n, err)
-	}
-	d.wantRead(256, "fa ab 83")
-	keyboard.Release(machine.KeyA)
-	d.wantRead(1, "9e")
-	wantScreen(t, tty, "")
+	withAndWithoutSecond(t, "O_RDWR", func(s *scene) {
+		d := openDescriptor(s.t, os.O_RDWR)
+		s.keyboard.Press(machine.KeyA)
+		d.wantRead(1, "1e")
+		if n, err := unix.Write(d.fd, []byte{0xf2}); n != 1 || err != nil {
+			s.t.Fatalf("write: %d, %v", n, err)
+		}
+		d.wantRead(256, "fa ab 83")
+		s.keyboard.Release(machine.KeyA)
+		d.wantRead(1, "9e")
+		s.hears("1e 9e")
+		wantScreen(s.t, s.tty, "")
+		d.close()
+		s.wantConsole()
+	})
 }
 
 // asUser runs f in a thread whose rights to files are those of a user. The device goes by the same.
@@ -254,6 +264,22 @@ func TestExclusiveFileIsTheOnlyOne(t *testing.T) {
 	d.close()
 	if err := tryOpen(someone); err != nil {
 		t.Errorf("another user's open after the close: %v", err)
+	}
+}
+
+func TestExclusiveFileIsFreeWhenItsHolderIsKilled(t *testing.T) {
+	machine.Require(t)
+	startKbdd(t)
+	letAllOpen(t)
+	holder := startNursery(t).start(t, callNamed("TIOCEXCL"), oneCall)
+	holder.goOn()
+	holder.waitStopped("the process has the device for itself")
+	if err := tryOpen(someone); err != unix.EBUSY {
+		t.Errorf("another user's open: %v, want EBUSY", err)
+	}
+	holder.kill()
+	if err := tryOpen(someone); err != nil {
+		t.Errorf("another user's open when the holder is reaped: %v", err)
 	}
 }
 

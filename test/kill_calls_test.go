@@ -143,7 +143,7 @@ func TestReaderIsKilledWithTheFileInASocket(t *testing.T) {
 				return !slices.ContainsFunc(descriptors(kbdd.cmd.Process.Pid), isInputNode)
 			})
 		}
-		s.kill(nobody{})
+		s.wantConsole()
 	})
 	withAndWithoutSecond(t, "another's socket", func(s *scene) {
 		socket, err := sendAway(openFresh(s.t, os.O_RDONLY).fd)
@@ -152,11 +152,6 @@ func TestReaderIsKilledWithTheFileInASocket(t *testing.T) {
 		}
 		s.types("h", "23 a3")
 		unix.Close(socket)
-		s.kill(nobody{})
+		s.wantConsole()
 	})
 }
-
-// nobody is a process that is dead already.
-type nobody struct{}
-
-func (nobody) kill() {}

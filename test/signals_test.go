@@ -2,6 +2,7 @@ package test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"testing"
 
@@ -12,36 +13,41 @@ import (
 
 func TestSignalsInterruptReadsThatWait(t *testing.T) {
 	machine.Require(t)
-	keyboard := machine.PS2(t)
 	startKbdd(t)
-	d := openDescriptor(t, os.O_RDONLY)
-	for range 20 {
-		tid := make(chan int, 1)
-		read := start(t, unix.SYS_READ, func() error {
-			tid <- unix.Gettid()
-			_, err := unix.Read(d.fd, make([]byte, 1))
-			return err
-		})
-		if err := unix.Tgkill(os.Getpid(), <-tid, unix.SIGUSR1); err != nil {
-			t.Fatal(err)
+	withAndWithoutSecond(t, "signals", func(s *scene) {
+		d := openDescriptor(s.t, os.O_RDONLY)
+		for range 20 {
+			tid := make(chan int, 1)
+			read := start(s.t, unix.SYS_READ, func() error {
+				tid <- unix.Gettid()
+				_, err := unix.Read(d.fd, make([]byte, 1))
+				return err
+			})
+			if err := unix.Tgkill(os.Getpid(), <-tid, unix.SIGUSR1); err != nil {
+				s.t.Fatal(err)
+			}
+			if err := result(s.t, read); err != unix.EINTR {
+				s.t.Fatalf("a read with a signal ends with %v, want EINTR", err)
+			}
+			s.types("a", "1e 9e")
+			d.wantRead(1, "1e")
+			d.wantRead(1, "9e")
 		}
-		if err := result(t, read); err != unix.EINTR {
-			t.Fatalf("a read with a signal ends with %v, want EINTR", err)
-		}
-		keyboard.Tap(machine.KeyA)
-		d.wantRead(1, "1e")
-		d.wantRead(1, "9e")
-	}
+	})
 }
 
 func TestSignalsLoseNothing(t *testing.T) {
 	machine.Require(t)
-	keyboard := machine.PS2(t)
 	startKbdd(t)
-	d := openDescriptor(t, os.O_RDONLY)
+	withAndWithoutSecond(t, "signals", (*scene).typeUnderSignals)
+}
+
+// typeUnderSignals types while signals interrupt the reader on and on.
+func (s *scene) typeUnderSignals() {
+	d := openDescriptor(s.t, os.O_RDONLY)
 	const text = "the quick brown fox"
 	tid, interrupted := make(chan int, 1), 0
-	read := start(t, unix.SYS_READ, func() (got []byte) {
+	read := start(s.t, unix.SYS_READ, func() (got []byte) {
 		tid <- unix.Gettid()
 		for len(got) < 2*len(text) {
 			var b [3]byte
@@ -49,7 +55,7 @@ func TestSignalsLoseNothing(t *testing.T) {
 			if err == unix.EINTR {
 				interrupted++
 			} else if err != nil {
-				t.Error(err)
+				s.t.Error(err)
 				return got
 			}
 			got = append(got, b[:max(n, 0)]...)
@@ -59,7 +65,7 @@ func TestSignalsLoseNothing(t *testing.T) {
 	typed := make(chan bool)
 	go func() {
 		defer close(typed)
-		keyboard.Type(text)
+		s.keyboard.Type(text)
 	}()
 	thread := <-tid
 	for len(read) == 0 {
@@ -71,7 +77,8 @@ func TestSignalsLoseNothing(t *testing.T) {
 		key, _, _ := machine.KeyFor(char)
 		want = append(want, byte(key), byte(key)|0x80) // in set 1 these keys have their key codes
 	}
-	if got := result(t, read); !bytes.Equal(got, want) || interrupted == 0 {
-		t.Errorf("with %d interrupts: read % x, want % x", interrupted, got, want)
+	if got := result(s.t, read); !bytes.Equal(got, want) || interrupted == 0 {
+		s.t.Errorf("with %d interrupts: read % x, want % x", interrupted, got, want)
 	}
+	s.hears(fmt.Sprintf("% x", want))
 }

@@ -94,6 +94,13 @@ func withAndWithoutSecond(t *testing.T, name string, play func(s *scene)) {
 func (s *scene) types(text, codes string) {
 	s.t.Helper()
 	s.keyboard.Type(text)
+	s.hears(codes)
+}
+
+// hears checks that the second reader, if there is one, has heard all that was typed since it was asked last, and the console
+// nothing.
+func (s *scene) hears(codes string) {
+	s.t.Helper()
 	if s.second == nil {
 		return
 	}
@@ -106,10 +113,17 @@ func (s *scene) types(text, codes string) {
 // A mortal is a process that can be killed with SIGKILL, and is reaped when kill returns, for which it needs no key.
 type mortal interface{ kill() }
 
-// kill kills the process. The second reader is none the wiser; the console, if there is none, types at once.
+// kill kills the process, which has the only file but the second reader's.
 func (s *scene) kill(v mortal) {
 	s.t.Helper()
 	v.kill()
+	s.wantConsole()
+}
+
+// wantConsole checks that the second reader is none the wiser when the other file is gone, and that the console types at once
+// when there is no reader.
+func (s *scene) wantConsole() {
+	s.t.Helper()
 	if s.second != nil {
 		s.types("a", "1e 9e")
 		s.second.close()
