@@ -12,7 +12,8 @@ MACHINE  = ./cuse ./kbd/input ./test ./test/machine
 VMRUN    = $(CURDIR)/bin/vmrun
 IN_MACHINE = -timeout 9m30s -file $(CURDIR)/bin/kbdd -file $(CURDIR)/bin/kbdctl
 # Debian's programs that the tests run there.
-PROGRAMS = -with dbus-daemon -with showkey -with kbd_mode -with setleds -with kbdrate -with dd -with hexdump -with timeout
+PROGRAMS = -with dbus-daemon -with showkey -with kbd_mode -with setleds -with kbdrate -with dd -with hexdump -with timeout \
+	-with /usr/bin/python3
 
 # For the tests that are named TestDirect: the controller gives the PS/2 keyboard's bytes as they are, in set 2.
 DIRECT   = -append i8042.direct

@@ -2,10 +2,10 @@ package test
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,7 +53,10 @@ func output(t testing.TB, cmd *exec.Cmd) string {
 	return string(text)
 }
 
-// typedAt starts a program, types once it waits in read(2), and returns its output when it has ended: by itself, or, if bytes
+// keysTyped are the scancodes of what typedAt types.
+const keysTyped = "1e 9e 2a 30 b0 aa e0 53 e0 d3 3b bb 1c 9c"
+
+// typedAt starts a program, types once it waits for keys, and returns its output when it has ended: by itself, or, if bytes
 // are given, by SIGTERM once it has read as many.
 func typedAt(t testing.TB, cmd *exec.Cmd, keyboard *machine.Keyboard, bytes int) string {
 	t.Helper()
@@ -64,7 +67,7 @@ func typedAt(t testing.TB, cmd *exec.Cmd, keyboard *machine.Keyboard, bytes int)
 	}
 	cmd.Stdin.(*os.File).Close()
 	pid := cmd.Process.Pid
-	machine.WaitUntil(t, cmd.String()+" waits", func() bool { return inCall(fmt.Sprint("/proc/", pid), unix.SYS_READ) })
+	machine.WaitUntil(t, cmd.String()+" waits", func() bool { return waitsForKeys(pid) })
 	before := bytesRead(t, pid)
 	keyboard.Type("aB")
 	keyboard.Tap(machine.KeyDelete)
@@ -72,7 +75,7 @@ func typedAt(t testing.TB, cmd *exec.Cmd, keyboard *machine.Keyboard, bytes int)
 	keyboard.Tap(machine.KeyEnter)
 	if bytes > 0 {
 		machine.WaitUntil(t, cmd.String()+" has read and told all", func() bool {
-			return bytesRead(t, pid) >= before+bytes && inCall(fmt.Sprint("/proc/", pid), unix.SYS_READ)
+			return bytesRead(t, pid) >= before+bytes && waitsForKeys(pid)
 		})
 		cmd.Process.Signal(unix.SIGTERM)
 	}
@@ -80,6 +83,14 @@ func typedAt(t testing.TB, cmd *exec.Cmd, keyboard *machine.Keyboard, bytes int)
 		t.Errorf("%s: %v", cmd, err)
 	}
 	return text.String()
+}
+
+// waitsForKeys tells if a process waits in a call that a key ends.
+func waitsForKeys(pid int) bool {
+	thread := fmt.Sprint("/proc/", pid)
+	return slices.ContainsFunc([]int{unix.SYS_READ, unix.SYS_POLL, unix.SYS_PSELECT6, unix.SYS_EPOLL_WAIT}, func(number int) bool {
+		return inCall(thread, number)
+	})
 }
 
 // bytesRead is how many bytes a process has got from read(2) in its life.
@@ -132,24 +143,25 @@ func TestShowkeyPrintsWhatItDoesOnAConsole(t *testing.T) {
 		keysIn func(t testing.TB, text string) string
 		has    string
 	}{
-		{"-s", 14, scancodesIn, "1e 9e 2a 30 b0 aa e0 53 e0 d3 3b bb 1c 9c"},
+		{"-s", 14, scancodesIn, keysTyped},
 		{"-k", 12, keycodesIn, "keycode 111 press"},
 	} {
-		device := typedAt(t, on(t, kbd0, program(t, "showkey", test.option)), keyboard, test.bytes)
-		wantScreen(t, tty, "")
 		console := typedAt(t, on(t, "/dev/tty1", program(t, "showkey", test.option)), keyboard, test.bytes)
-		got, want := test.keysIn(t, device), test.keysIn(t, console)
-		if got != want || !strings.Contains(got, test.has) {
-			t.Errorf("showkey %s prints\n%s\non the console\n%s", test.option, got, want)
-		}
-		if !strings.Contains(device, "kb mode was RAW") {
-			t.Errorf("showkey %s finds another mode:\n%s", test.option, device)
-		}
-		t.Logf("showkey %s prints\n%s", test.option, got)
+		want := test.keysIn(t, console)
 		tty.Clear()
-		keyboard.Type("x")
-		wantScreen(t, tty, "x")
-		tty.Clear()
+		withAndWithoutSecond(t, "showkey "+test.option, func(s *scene) {
+			device := typedAt(s.t, on(s.t, kbd0, program(s.t, "showkey", test.option)), keyboard, test.bytes)
+			wantScreen(s.t, tty, "")
+			s.hears(keysTyped)
+			if got := test.keysIn(s.t, device); got != want || !strings.Contains(got, test.has) {
+				s.t.Errorf("showkey %s prints\n%s\non the console\n%s", test.option, got, want)
+			}
+			if !strings.Contains(device, "kb mode was RAW") {
+				s.t.Errorf("showkey %s finds another mode:\n%s", test.option, device)
+			}
+			s.wantConsole()
+		})
+		t.Logf("showkey %s prints\n%s", test.option, want)
 	}
 }
 
@@ -172,7 +184,8 @@ func TestToolsSayWhatTheyDoOnAConsole(t *testing.T) {
 	machine.OpenConsole(t, 1)
 	startKbdd(t)
 	tty := openRawConsole(t, modeRaw) // as a fresh file of the device is
-	t.Cleanup(func() { unix.IoctlSetInt(tty.fd, KDSETLED, 0xff) })
+	lightNone := func() { unix.IoctlSetInt(tty.fd, KDSETLED, 0xff) }
+	t.Cleanup(lightNone)
 	for _, command := range []string{
 		"kbd_mode",
 		"kbd_mode -f -k",
@@ -182,12 +195,15 @@ func TestToolsSayWhatTheyDoOnAConsole(t *testing.T) {
 		"kbdrate -r 20 -d 250",
 	} {
 		args := strings.Fields(command)
-		got := output(t, on(t, kbd0, program(t, args[0], args[1:]...)))
 		want := output(t, on(t, "/dev/tty1", program(t, args[0], args[1:]...)))
-		if withoutOld(got) != withoutOld(want) {
-			t.Errorf("%s says\n%s\non the console\n%s", command, got, want)
-		}
-		t.Logf("%s: %q", command, got)
+		lightNone() // a fresh file has the console's LEDs
+		withAndWithoutSecond(t, command, func(s *scene) {
+			got := output(s.t, on(s.t, kbd0, program(s.t, args[0], args[1:]...)))
+			if withoutOld(got) != withoutOld(want) {
+				s.t.Errorf("%s says\n%s\non the console\n%s", command, got, want)
+			}
+			s.t.Logf("%s: %q", command, got)
+		})
 	}
 	for _, device := range []string{kbd0, "/dev/tty1"} {
 		text, err := program(t, "kbd_mode", "-C", device).CombinedOutput()
@@ -210,64 +226,54 @@ func withoutOld(text string) (rest string) {
 	return rest
 }
 
+// selectorProgram reads eight bytes by a selector of Python's, and prints them.
+const selectorProgram = `
+import os, selectors, sys
+selector = getattr(selectors, sys.argv[1])()
+selector.register(0, selectors.EVENT_READ)
+got = b""
+while len(got) < 8:
+    if selector.select():
+        got += os.read(0, 1)
+print(got.hex(" "))
+`
+
+// python is a program for Python, which finds here no more of its library than it needs. It compiles that when it first runs.
+func python(t testing.TB, text string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := program(t, "python3", append([]string{"-S", "-c", text}, args...)...)
+	cmd.Env = []string{"PYTHONHOME=/usr"} // else it says that it misses some
+	return cmd
+}
+
 func TestReadersOfBytesGetWhatTheyDoOnAConsole(t *testing.T) {
 	machine.Require(t)
 	machine.OpenConsole(t, 1)
 	keyboard := machine.PS2(t)
 	startKbdd(t)
-	for _, test := range []struct{ command, want string }{
-		{"dd bs=1 count=8 status=none", "\x1e\x9e\x2a\x30\xb0\xaa\xe0\x53"},
-		{"hexdump -C -n 8", "00000000  1e 9e 2a 30 b0 aa e0 53                           |..*0...S|\n00000008\n"},
+	for _, test := range []struct {
+		name, want string
+		start      func(t testing.TB) *exec.Cmd
+	}{
+		{"dd", "\x1e\x9e\x2a\x30\xb0\xaa\xe0\x53", func(t testing.TB) *exec.Cmd { return program(t, "dd", "bs=1", "count=8", "status=none") }},
+		{
+			"hexdump", "00000000  1e 9e 2a 30 b0 aa e0 53                           |..*0...S|\n00000008\n",
+			func(t testing.TB) *exec.Cmd { return program(t, "hexdump", "-C", "-n", "8") },
+		},
+		{"python EpollSelector", "1e 9e 2a 30 b0 aa e0 53\n", func(t testing.TB) *exec.Cmd { return python(t, selectorProgram, "EpollSelector") }},
+		{"python SelectSelector", "1e 9e 2a 30 b0 aa e0 53\n", func(t testing.TB) *exec.Cmd { return python(t, selectorProgram, "SelectSelector") }},
 	} {
-		args := strings.Fields(test.command)
-		got := typedAt(t, on(t, kbd0, program(t, args[0], args[1:]...)), keyboard, 0)
 		var console string
-		t.Run(args[0]+" on a console", func(t *testing.T) {
+		t.Run(test.name+" on a console", func(t *testing.T) {
 			openRawConsole(t, modeRaw)
-			console = typedAt(t, on(t, "/dev/tty1", program(t, args[0], args[1:]...)), keyboard, 0)
+			console = typedAt(t, on(t, "/dev/tty1", test.start(t)), keyboard, 0)
 		})
-		if got != test.want || got != console {
-			t.Errorf("%s prints %q, on the console %q; want %q", test.command, got, console, test.want)
-		}
-	}
-}
-
-func TestTimeoutEndsAReader(t *testing.T) {
-	machine.Require(t)
-	tty, keyboard := machine.OpenConsole(t, 1), machine.PS2(t)
-	startKbdd(t)
-	cmd := on(t, kbd0, program(t, "timeout", "2", "/usr/bin/hexdump", "-C"))
-	begin := time.Now()
-	err := cmd.Run()
-	cmd.Stdin.(*os.File).Close()
-	var exit *exec.ExitError
-	if took := time.Since(begin); !errors.As(err, &exit) || exit.ExitCode() != 124 || took < 2*time.Second {
-		t.Errorf("timeout ends with %v after %v, want 124 after 2 s", err, took)
-	}
-	keyboard.Type("x")
-	wantScreen(t, tty, "x")
-}
-
-func TestConsoleTypesAfterAProgramIsKilled(t *testing.T) {
-	machine.Require(t)
-	startKbdd(t)
-	for command, reads := range map[string]bool{
-		"showkey -s": true, "showkey -k": true, "dd bs=1 count=8": true, "hexdump -C": true,
-		"kbd_mode": false, "setleds -L +num +caps +scroll": false,
-		"kbdrate -r 30 -d 250": false,
-	} {
-		withAndWithoutSecond(t, command, func(s *scene) {
-			args := strings.Fields(command)
-			for _, waits := range []bool{false, true} {
-				cmd := on(s.t, kbd0, program(s.t, args[0], args[1:]...))
-				v := startVictim(s.t, cmd)
-				cmd.Stdin.(*os.File).Close()
-				if waits && reads {
-					v.waitIn(unix.SYS_READ)
-					s.types("h", "23 a3")
-				}
-				s.kill(v)
+		withAndWithoutSecond(t, test.name, func(s *scene) {
+			got := typedAt(s.t, on(s.t, kbd0, test.start(s.t)), keyboard, 0)
+			if got != test.want || got != console {
+				s.t.Errorf("it prints %q, on the console %q; want %q", got, console, test.want)
 			}
+			s.hears(keysTyped)
 		})
 	}
 }

@@ -26,6 +26,7 @@ var packages = map[string]string{
 	"loadkeys":           "kbd",
 	"openvt":             "kbd",
 	"hexdump":            "bsdextrautils",
+	"/usr/bin/python3":   "python3-minimal",
 	"mmdebstrap":         "mmdebstrap",
 }
 

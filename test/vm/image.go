@@ -91,10 +91,19 @@ func (im image) add(host, guest string) error {
 	})
 }
 
-// program puts a program in its place, and the shared libraries that it needs in theirs.
+// program puts a program in its place, and the shared libraries and modules that it needs in theirs.
 func (im image) program(host, guest string) error {
 	if err := im.add(host, guest); err != nil {
 		return err
+	}
+	modules, err := pythonModules(host)
+	if err != nil {
+		return err
+	}
+	for _, module := range modules {
+		if err := im.program(module, module); err != nil {
+			return err
+		}
 	}
 	files, err := libraries(host)
 	if err != nil {
