@@ -5,7 +5,9 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 TOOL     = $(GO) tool -modfile=test/tools/go.mod
 
 # Static, so that the programs run in an initramfs with no libc. The event library is cgo: gcc links.
-STATIC   = -tags netgo,osusergo -ldflags '-linkmode external -extldflags -static -w -X main.version=$(VERSION)'
+# The tag noforcedgc lets an idle kbdd sleep for good, and needs the linker's leave (cmd/kbdd/idle.go).
+TAGS     = netgo,osusergo,noforcedgc
+STATIC   = -tags $(TAGS) -ldflags '-checklinkname=0 -linkmode external -extldflags -static -w -X main.version=$(VERSION)'
 
 # Packages whose tests touch the kernel, and so run in the QEMU machine.
 MACHINE  = ./cuse ./kbd/input ./test ./test/machine
@@ -34,7 +36,9 @@ keybench:
 
 check: ## vet, staticcheck, gofumpt and the unit tests
 	$(GO) vet ./...
+	$(GO) vet -tags $(TAGS) ./cmd/kbdd
 	$(TOOL) staticcheck ./...
+	$(TOOL) staticcheck -tags $(TAGS) ./cmd/kbdd
 	@unformatted=$$($(TOOL) gofumpt -l cmd kbd cuse scancode test) && if [ -n "$$unformatted" ]; then \
 		echo "not formatted by gofumpt:"; echo "$$unformatted"; exit 1; fi
 	$(MAKE) --no-print-directory unit
