@@ -21,19 +21,28 @@ const (
 	settleTime = 10 * time.Second
 )
 
-// BenchmarkIdle counts how often kbdd wakes and what system calls it makes while no key is typed, and takes its size.
+// BenchmarkIdle counts how often kbdd wakes and what system calls it makes while no key is typed, and takes its size: with
+// nobody to watch it, and watched as by systemd (WatchdogSec= in kbdd.service).
 func BenchmarkIdle(b *testing.B) {
+	alone := func(*exec.Cmd) {}
+	watched := func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "WATCHDOG_USEC=3000000") }
 	for _, idle := range []struct {
-		name   string
-		listen func(*bench)
+		name    string
+		prepare func(*exec.Cmd)
+		readers int
 	}{
-		{"nobody", func(*bench) {}},
-		{"reader", func(b *bench) { startReader(b) }},
+		{"nobody", alone, 0},
+		{"nobody/watched", watched, 0},
+		{"reader", alone, 1},
+		{"reader/watched", watched, 1},
+		{"readers=64", alone, 64},
 	} {
 		b.Run(idle.name, func(tb *testing.B) {
 			b := newBench(tb, 1)
-			kbdd := startKbdd(b)
-			idle.listen(b)
+			kbdd := startKbddWith(b, idle.prepare)
+			if idle.readers > 0 {
+				b.start("readers", kbd0, idle.readers).line()
+			}
 			time.Sleep(settleTime)
 			calls := kbdd.countSyscalls()
 			before := kbdd.switches()

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -54,7 +55,7 @@ func startKbddWith(t testing.TB, prepare func(*exec.Cmd), args ...string) *daemo
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer notify.Close()
+	t.Cleanup(func() { notify.Close() })
 	d := &daemon{t: t, log: &syncBuffer{}, done: make(chan error, 1)}
 	d.cmd = exec.Command("kbdd", args...)
 	d.cmd.Env = append(os.Environ(), "GODEBUG=", "NOTIFY_SOCKET="+socket) // its scheduler is as it will be
@@ -79,6 +80,8 @@ func startKbddWith(t testing.TB, prepare func(*exec.Cmd), args ...string) *daemo
 	if err != nil || !bytes.Contains(buf[:n], []byte("READY=1")) {
 		t.Fatalf("kbdd did not get ready: %v %s\n%s", err, buf[:n], d.log)
 	}
+	notify.SetReadDeadline(time.Time{})
+	go io.Copy(io.Discard, notify) // it would wait if nobody listened
 	return d
 }
 

@@ -7,6 +7,7 @@
 
 int latency_main(int argc, char **argv);
 int load_main(int argc, char **argv);
+int readers_main(int argc, char **argv);
 int server_main(int argc, char **argv);
 int remap_main(int argc, char **argv);
 

@@ -43,19 +43,34 @@ static void waitUntil(uint32_t *word, uint32_t value) {
 		waitWhile(word, is);
 }
 
+// startReaders returns when there are so many readers, each with the device open.
+static struct shared *startReaders(const char *device, int keyboards, int readers) {
+	struct shared *shared = share(sizeof *shared);
+	for (int i = 0; i < readers; i++)
+		if (check("fork", fork()) == 0)
+			reader(device, shared, keyboards, readers);
+	waitUntil(&shared->ready, readers);
+	puts("ready");
+	fflush(stdout);
+	return shared;
+}
+
+// readers DEVICE READERS has that many wait for keys, until it is killed.
+int readers_main(int argc, char **argv) {
+	if (argc != 3)
+		return 2;
+	startReaders(argv[1], 1, atoi(argv[2]));
+	for (;;)
+		pause();
+}
+
 // load DEVICE KEYBOARDS READERS BURSTS says that the readers are there, waits for a line, types, and prints the keys
 // typed and the nanoseconds that it took.
 int load_main(int argc, char **argv) {
 	if (argc != 5)
 		return 2;
 	int keyboards = atoi(argv[2]), readers = atoi(argv[3]), bursts = atoi(argv[4]);
-	struct shared *shared = share(sizeof *shared);
-	for (int i = 0; i < readers; i++)
-		if (check("fork", fork()) == 0)
-			reader(argv[1], shared, keyboards, readers);
-	waitUntil(&shared->ready, readers);
-	puts("ready");
-	fflush(stdout);
+	struct shared *shared = startReaders(argv[1], keyboards, readers);
 	getchar();
 
 	alarm(limit);

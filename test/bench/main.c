@@ -20,13 +20,14 @@ int main(int argc, char **argv) {
 	} programs[] = {
 		{"latency", latency_main},
 		{"load", load_main},
+		{"readers", readers_main},
 		{"server", server_main},
 		{"remap", remap_main},
 	};
 	for (size_t i = 0; argc > 1 && i < sizeof programs / sizeof *programs; i++)
 		if (!strcmp(argv[1], programs[i].name))
 			return programs[i].main(argc - 1, argv + 1);
-	fprintf(stderr, "usage: keybench latency|load|server|remap ...\n");
+	fprintf(stderr, "usage: keybench latency|load|readers|server|remap ...\n");
 	return 2;
 }
 
