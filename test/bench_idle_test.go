@@ -2,7 +2,6 @@ package test
 
 import (
 	"encoding/binary"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,21 +20,19 @@ const (
 	settleTime = 10 * time.Second
 )
 
-// BenchmarkIdle counts how often kbdd wakes and what system calls it makes while no key is typed, and takes its size: with
-// nobody to watch it, and watched as by systemd (WatchdogSec= in kbdd.service).
+// BenchmarkIdle counts how often kbdd wakes and what system calls it makes while no key is typed, and takes its size.
 func BenchmarkIdle(b *testing.B) {
-	alone := func(*exec.Cmd) {}
-	watched := func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "WATCHDOG_USEC=3000000") }
 	for _, idle := range []struct {
 		name    string
 		prepare func(*exec.Cmd)
 		readers int
 	}{
-		{"nobody", alone, 0},
-		{"nobody/watched", watched, 0},
-		{"reader", alone, 1},
-		{"reader/watched", watched, 1},
-		{"readers=64", alone, 64},
+		{"nobody", nil, 0},
+		{"nobody/deployed", deployed, 0},
+		{"reader", nil, 1},
+		{"reader/deployed", deployed, 1},
+		{"readers=64", nil, 64},
+		{"readers=64/deployed", deployed, 64},
 	} {
 		b.Run(idle.name, func(tb *testing.B) {
 			b := newBench(tb, 1)
@@ -49,7 +46,7 @@ func BenchmarkIdle(b *testing.B) {
 			time.Sleep(idleTime)
 			b.ReportMetric(kbdd.switches()-before, "wakeups/min")
 			b.ReportMetric(calls(), "syscalls/min")
-			b.ReportMetric(kbdd.status("VmRSS", fmt.Sprint("/proc/", kbdd.cmd.Process.Pid))/1024, "resident-MiB")
+			b.ReportMetric(kbdd.resident(), "resident-MiB")
 		})
 	}
 }

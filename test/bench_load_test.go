@@ -3,6 +3,7 @@ package test
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,26 +16,44 @@ const loadKeys = 512
 // keyboards and readers.
 func BenchmarkLoad(b *testing.B) {
 	const burst = 8 // of keybench
-	for _, keyboards := range []int{1, 8} {
-		for _, readers := range []int{1, 8, 64} {
-			b.Run(fmt.Sprintf("keyboards=%d/readers=%d", keyboards, readers), func(tb *testing.B) {
-				b := newBench(tb, keyboards)
-				kbdd := startKbdd(b)
-				load := b.start("load", kbd0, keyboards, readers, loadKeys/burst/keyboards)
-				load.line()
-				before := kbdd.cpuTime()
-				load.tell()
-				var keys, ns float64
-				if _, err := fmt.Sscan(load.line(), &keys, &ns); err != nil {
-					b.Fatal(err)
-				}
-				cost := float64(kbdd.cpuTime()-before) / keys / 1000
-				b.ReportMetric(keys/(ns/1e9), "keys/s")
-				b.ReportMetric(cost, "cpu-us/key")
-				b.ReportMetric(cost/float64(readers), "cpu-us/key/reader")
-			})
-		}
+	for _, load := range []struct {
+		keyboards, readers int
+		prepare            func(*exec.Cmd)
+		suffix             string
+	}{
+		{1, 1, nil, ""},
+		{1, 8, nil, ""},
+		{1, 64, nil, ""},
+		{8, 1, nil, ""},
+		{8, 8, nil, ""},
+		{8, 64, nil, ""},
+		{1, 1, deployed, "/deployed"},
+		{1, 64, deployed, "/deployed"},
+	} {
+		b.Run(fmt.Sprintf("keyboards=%d/readers=%d%s", load.keyboards, load.readers, load.suffix), func(tb *testing.B) {
+			b := newBench(tb, load.keyboards)
+			kbdd := startKbddWith(b, load.prepare)
+			typist := b.start("load", kbd0, load.keyboards, load.readers, loadKeys/burst/load.keyboards)
+			typist.line()
+			before := kbdd.cpuTime()
+			typist.tell()
+			var keys, ns float64
+			if _, err := fmt.Sscan(typist.line(), &keys, &ns); err != nil {
+				b.Fatal(err)
+			}
+			cost := float64(kbdd.cpuTime()-before) / keys / 1000
+			b.ReportMetric(keys/(ns/1e9), "keys/s")
+			b.ReportMetric(cost, "cpu-us/key")
+			b.ReportMetric(cost/float64(load.readers), "cpu-us/key/reader")
+			b.ReportMetric(kbdd.resident(), "resident-MiB")
+		})
 	}
+}
+
+// resident is how much memory kbdd has in use, in MiB.
+func (d *daemon) resident() float64 {
+	d.t.Helper()
+	return d.status("VmRSS", fmt.Sprint("/proc/", d.cmd.Process.Pid)) / 1024
 }
 
 // cpuTime is the time in nanoseconds that the threads of kbdd have run.

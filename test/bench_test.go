@@ -35,6 +35,9 @@ func newBench(b *testing.B, keyboards int) *bench {
 	return t
 }
 
+// deployed has kbdd run as systemd runs it: watched, and with all noted that the next kbdd needs to go on (kbdd.service).
+func deployed(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "WATCHDOG_USEC=3000000", "FDSTORE=256") }
+
 // A keybench is a run of that program. It ends with the benchmark at the latest.
 type keybench struct {
 	b   *bench

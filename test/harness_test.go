@@ -74,11 +74,15 @@ func startKbddWith(t testing.TB, prepare func(*exec.Cmd), args ...string) *daemo
 			t.Logf("kbdd said:\n%s", d.log)
 		}
 	})
-	buf := make([]byte, 256)
 	notify.SetReadDeadline(time.Now().Add(machine.Limit))
-	n, err := notify.Read(buf)
-	if err != nil || !bytes.Contains(buf[:n], []byte("READY=1")) {
-		t.Fatalf("kbdd did not get ready: %v %s\n%s", err, buf[:n], d.log)
+	for buf := make([]byte, 256); ; {
+		n, err := notify.Read(buf) // which drops the descriptors that kbdd has its parent keep
+		if err != nil {
+			t.Fatalf("kbdd did not get ready: %v\n%s", err, d.log)
+		}
+		if bytes.Contains(buf[:n], []byte("READY=1")) {
+			break
+		}
 	}
 	notify.SetReadDeadline(time.Time{})
 	go io.Copy(io.Discard, notify) // it would wait if nobody listened
