@@ -57,7 +57,7 @@ type Handle struct {
 
 // startOpen answers an open(2), in a goroutine of its own.
 func (d *Device) startOpen(in *fuse.OpenIn) {
-	h := &Handle{UID: in.Uid, GID: in.Gid, PID: in.Pid, Flags: int(in.Flags), dev: d, unique: in.Unique}
+	h := &Handle{UID: in.Uid, GID: in.Gid, PID: in.Pid, Flags: int(in.Flags), dev: d, state: opening, unique: in.Unique}
 	if d.record != nil {
 		var err error
 		if h.slot, err = d.record.take(); err != nil {
@@ -69,13 +69,14 @@ func (d *Device) startOpen(in *fuse.OpenIn) {
 	d.lastFh++
 	h.fh = d.lastFh
 	d.mu.Unlock()
-	h.note(opening)
+	h.note()
 	d.finishOpen(h)
 }
 
 // finishOpen makes the file, and tells the client who waits for it.
 func (d *Device) finishOpen(h *Handle) {
-	d.start(h.unique, func(ctx context.Context) {
+	unique := h.unique // which may be the RELEASE's as soon as this is answered
+	d.start(unique, func(ctx context.Context) {
 		file, err := d.open(ctx, h)
 		if err != nil {
 			h.refuse(err)
@@ -83,15 +84,25 @@ func (d *Device) finishOpen(h *Handle) {
 		}
 		d.install(h, file)
 		out := fuse.OpenOut{Fh: h.fh}
-		if err := d.replyWith(h.unique, bytesOf(&out)); err != nil && !h.resumed {
+		if err := d.replyWith(unique, bytesOf(&out)); err != nil && !h.resumed {
 			// The kernel does not know the file, so no RELEASE will come.
 			d.forget(h.fh)
 			file.Close()
 			h.gone()
 			return
 		}
-		h.note(open)
+		h.opened()
 	})
+}
+
+// opened notes that the client has the file, if it has not closed it meanwhile.
+func (h *Handle) opened() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.state == opening {
+		h.state = open
+		h.noteLocked()
+	}
 }
 
 // install lets requests find the file.
@@ -104,11 +115,10 @@ func (d *Device) install(h *Handle, file File) {
 	d.mu.Unlock()
 }
 
-// note notes how far the file is.
-func (h *Handle) note(state fileState) {
+// note notes the file, of which the kernel knows nothing yet.
+func (h *Handle) note() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.state = state
 	h.noteLocked()
 }
 

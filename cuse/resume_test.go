@@ -193,7 +193,7 @@ func TestServerDiesBetweenTheNoteAndTheAnswer(t *testing.T) {
 	k.openFile()
 	unique := k.ask(opRead, readOf(1, 2))
 	k.files[0].data = []byte("abc")
-	k.files[0].note(open)
+	k.files[0].note()
 	k = k.die()
 	k.wantAnswer(unique, 0, "ab")
 	k.ask(opRead, readOf(1, 2))
@@ -312,6 +312,18 @@ func TestReleaseUnderWayIsFinished(t *testing.T) {
 	if len(k.files) != 0 {
 		t.Error("the file is there still")
 	}
+}
+
+// TestFileIsClosedBeforeItsOpenIsNoted has the client be faster than the goroutine that answered it.
+func TestFileIsClosedBeforeItsOpenIsNoted(t *testing.T) {
+	k := newKeptRig(t)
+	k.openFile()
+	h := k.files[0].Handle
+	h.state, h.unique = closing, 100
+	h.noteLocked()
+	h.opened()
+	k = k.die()
+	k.wantAnswer(100, 0, "")
 }
 
 // TestServerDiesOverARequest has it read one, and not begin.
@@ -534,7 +546,7 @@ func (l *lives) put(fh uint64) {
 				l.given[fh]++
 			}
 			if l.chances.IntN(2) == 0 {
-				w.note(open) // and no more: the server may die here
+				w.note() // and no more: the server may die here
 			}
 			w.Wake()
 		}
