@@ -49,11 +49,11 @@ func (f *File) AppendBinary(dst []byte) ([]byte, error) {
 	}
 	dst = append(dst, fileVersion, flags, byte(f.mode), byte(f.rawSet), byte(f.lockFlags), byte(f.device.consoleLEDs),
 		byte(f.meta), byte(f.display))
-	for _, n := range [...]uint64{
-		uint64(f.terminal), uint64(f.since.UnixNano()), f.ledChange, f.device.ledChanges,
-	} {
-		dst = binary.LittleEndian.AppendUint64(dst, n)
-	}
+	// With no loop, for it is done for each key and reader.
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(f.terminal))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(f.since.UnixNano()))
+	dst = binary.LittleEndian.AppendUint64(dst, f.ledChange)
+	dst = binary.LittleEndian.AppendUint64(dst, f.device.ledChanges)
 	dst = append(dst, f.vtMode[:]...)
 	dst = append(dst, f.termios[:]...)
 	return f.keyboard.AppendBinary(dst)

@@ -19,8 +19,8 @@ func (e *Encoder) AppendBinary(dst []byte) ([]byte, error) {
 		numLock = 1
 	}
 	dst = append(dst, byte(e.set), numLock, byte(e.held))
-	for i, word := range e.down {
-		for ; word != 0; word &= word - 1 {
+	for i := range e.down { // not the words: that would copy them all
+		for word := e.down[i]; word != 0; word &= word - 1 {
 			key := 64*i + bits.TrailingZeros64(word)
 			dst = append(dst, byte(key), byte(e.sent[key]))
 		}

@@ -3,6 +3,7 @@ package atkbd
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -32,17 +33,22 @@ func (k *Keyboard) AppendBinary(dst []byte) ([]byte, error) {
 	start := len(dst)
 	dst, _ = k.enc.AppendBinary(append(dst, 0, 0))
 	binary.LittleEndian.PutUint16(dst[start:], uint16(len(dst)-start-2))
-	for _, word := range k.held {
-		dst = binary.LittleEndian.AppendUint64(dst, word)
-	}
-	for _, n := range [...]uint64{k.dropped, k.overruns, uint64(k.repeat.delay), uint64(k.repeat.period)} {
-		dst = binary.LittleEndian.AppendUint64(dst, n)
-	}
-	ownTypes := k.types != defaultTypes
-	dst = append(dst, flag(flagBehind, k.behind)|flag(flagRefused, k.command.refused)|flag(flagScanning, k.scanning)|
-		flag(flagInside, k.out.inside)|flag(flagTypes, ownTypes),
-		byte(k.leds), byte(k.powerOnLEDs), k.command.awaits, k.command.last)
-	if ownTypes {
+	// With no loop, for it is done for each key and reader.
+	dst = slices.Grow(dst, fixedSize)
+	dst = dst[:len(dst)+fixedSize]
+	fixed := (*[fixedSize]byte)(dst[len(dst)-fixedSize:])
+	binary.LittleEndian.PutUint64(fixed[0:], k.held[0])
+	binary.LittleEndian.PutUint64(fixed[8:], k.held[1])
+	binary.LittleEndian.PutUint64(fixed[16:], k.held[2])
+	binary.LittleEndian.PutUint64(fixed[24:], k.held[3])
+	binary.LittleEndian.PutUint64(fixed[32:], k.dropped)
+	binary.LittleEndian.PutUint64(fixed[40:], k.overruns)
+	binary.LittleEndian.PutUint64(fixed[48:], uint64(k.repeat.delay))
+	binary.LittleEndian.PutUint64(fixed[56:], uint64(k.repeat.period))
+	fixed[64] = flag(flagBehind, k.behind) | flag(flagRefused, k.command.refused) | flag(flagScanning, k.scanning) |
+		flag(flagInside, k.out.inside) | flag(flagTypes, k.typed)
+	fixed[65], fixed[66], fixed[67], fixed[68] = byte(k.leds), byte(k.powerOnLEDs), k.command.awaits, k.command.last
+	if k.typed {
 		for _, t := range k.types {
 			dst = append(dst, byte(t))
 		}
@@ -97,6 +103,7 @@ func (k *Keyboard) UnmarshalBinary(data []byte) error {
 			k.types[key] = keyType(rest[key])
 		}
 		rest = rest[keyCount:]
+		k.typed = true
 	}
 	if len(rest)%4 != 0 || k.repeat.delay <= 0 || k.repeat.period <= 0 {
 		return errBinary

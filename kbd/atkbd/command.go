@@ -102,6 +102,7 @@ func (k *Keyboard) carryOut(b byte) {
 	case allTypematic, allMakeBreak, allMake, allTypematicMB:
 		k.empty()
 		k.types.setAll(typeOf(b))
+		k.typed = true
 		k.answer(acknowledge)
 	case resend:
 		k.answer(k.command.last)
@@ -140,7 +141,7 @@ func (k *Keyboard) data(b byte) {
 			k.answer(refuse)
 			return
 		}
-		k.types[key] = typeOf(awaits)
+		k.types[key], k.typed = typeOf(awaits), true
 		k.command.awaits = awaits
 	default:
 		k.answer(refuse)
@@ -171,6 +172,6 @@ func (k *Keyboard) empty() {
 // setDefaults restores what F5, F6 and the reset do: the set, the types of the keys, delay and rate; not the LEDs.
 func (k *Keyboard) setDefaults() {
 	k.SelectSet(scancode.Set1)
-	k.types = defaultTypes
+	k.types, k.typed = defaultTypes, false
 	k.repeat.set(defaultTypematic)
 }

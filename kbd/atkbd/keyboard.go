@@ -21,6 +21,7 @@ type Keyboard struct {
 	repeat  repeat
 	command command
 	types   keyTypes
+	typed   bool // types may differ from defaultTypes
 
 	scanning    bool
 	leds        LEDs
