@@ -1,6 +1,7 @@
 // Command benchtable makes a table of what the benchmarks have measured.
 //
 //	benchtable -json FILE INSTRUCTIONS [REAL]  # of the outputs of go test -bench in the two machines, and keeps it in FILE
+//	benchtable -json FILE -check               # tells what in FILE is beyond its limit, or missing
 //	benchtable -json FILE -readme README.md    # puts what FILE has into the README
 package main
 
@@ -20,18 +21,28 @@ import (
 
 func main() {
 	jsonFile := flag.String("json", "out/bench.json", "the `file` for programs to read")
+	check := flag.Bool("check", false, "hold the figures against their limits")
 	readme := flag.String("readme", "", "the `file` to put the table into")
 	flag.Parse()
-	if err := run(*jsonFile, *readme, flag.Args()); err != nil {
-		fmt.Fprintln(os.Stderr, "benchtable:", err)
+	var err error
+	switch {
+	case *check:
+		err = checkFile(*jsonFile)
+	case *readme != "":
+		err = writeReadme(*jsonFile, *readme)
+	default:
+		err = measured(*jsonFile, flag.Args())
+	}
+	if err != nil {
+		for line := range strings.Lines(err.Error()) {
+			fmt.Fprintln(os.Stderr, "benchtable:", strings.TrimSpace(line))
+		}
 		os.Exit(1)
 	}
 }
 
-func run(jsonFile, readme string, outputs []string) error {
-	if readme != "" {
-		return writeReadme(jsonFile, readme)
-	}
+// measured keeps what outputs tell, and shows the table.
+func measured(jsonFile string, outputs []string) error {
 	if len(outputs) != 1 && len(outputs) != 2 {
 		return errors.New("it takes the output of one machine or both")
 	}
@@ -70,6 +81,26 @@ type results struct {
 
 type figures map[string]map[string]float64
 
+// load is what measured has kept.
+func load(jsonFile string) (r results, err error) {
+	text, err := os.ReadFile(jsonFile)
+	if err != nil {
+		return r, err
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		return r, fmt.Errorf("%s: %w", jsonFile, err)
+	}
+	return r, nil
+}
+
+func checkFile(jsonFile string) error {
+	r, err := load(jsonFile)
+	if err != nil {
+		return err
+	}
+	return r.check()
+}
+
 // read reads an output of go test -bench.
 func (r *results) read(file string) (figures, error) {
 	text, err := os.ReadFile(file)
@@ -77,10 +108,12 @@ func (r *results) read(file string) (figures, error) {
 		return nil, err
 	}
 	all := figures{}
+	passed := false
 	for line := range strings.Lines(string(text)) {
 		if kernel, ok := strings.CutPrefix(line, "kernel: "); ok {
 			r.Kernel = strings.TrimSpace(kernel)
 		}
+		passed = passed || line == "PASS\n"
 		words := strings.Fields(line)
 		if len(words) < 4 || !strings.HasPrefix(words[0], "Benchmark") {
 			continue
@@ -92,6 +125,9 @@ func (r *results) read(file string) (figures, error) {
 				return nil, fmt.Errorf("%s: %q: %w", file, line, err)
 			}
 		}
+	}
+	if !passed {
+		return nil, fmt.Errorf("%s: the benchmarks did not run to their end, or failed", file)
 	}
 	return all, nil
 }
@@ -123,13 +159,9 @@ const (
 )
 
 func writeReadme(jsonFile, readme string) error {
-	text, err := os.ReadFile(jsonFile)
+	r, err := load(jsonFile)
 	if err != nil {
 		return err
-	}
-	var r results
-	if err := json.Unmarshal(text, &r); err != nil {
-		return fmt.Errorf("%s: %w", jsonFile, err)
 	}
 	table, err := r.table()
 	if err != nil {

@@ -35,6 +35,15 @@ PASS
 	}
 }
 
+func TestBenchmarksThatDidNotEndAreAnError(t *testing.T) {
+	for _, text := range []string{"", "BenchmarkStart 1 10.1 ready-ms\n", "BenchmarkStart 1 10.1 ready-ms\n--- FAIL: BenchmarkIdle\nFAIL\n"} {
+		var r results
+		if _, err := r.read(write(t, "bench.txt", text)); err == nil || !strings.Contains(err.Error(), "did not run to their end") {
+			t.Errorf("%q: the error is %v", text, err)
+		}
+	}
+}
+
 func TestTableNeedsAllFigures(t *testing.T) {
 	r := results{Instructions: figures{}, Real: figures{}}
 	if _, err := r.table(); err == nil || !strings.Contains(err.Error(), "was not measured") {

@@ -42,7 +42,7 @@ func (r *results) table() (string, error) {
 	p.line("")
 	r.latency(&p)
 	p.line("")
-	r.load(&p)
+	r.loads(&p)
 	p.line("")
 	r.rest(&p)
 	return p.String(), p.err
@@ -58,6 +58,7 @@ var paths = []struct{ name, words string }{
 	{"kbdd/read", "**/dev/kbd0**, read(2)"},
 	{"kbdd/poll", "**/dev/kbd0**, poll(2) and read(2)"},
 	{"kbdd/epoll", "**/dev/kbd0**, epoll_wait(2) and read(2)"},
+	{"kept/read", "**/dev/kbd0** as installed, read(2)"},
 }
 
 func (r *results) latency(p *page) {
@@ -83,25 +84,56 @@ func (r *results) latency(p *page) {
 	}
 }
 
-func (r *results) load(p *page) {
+func (r *results) loads(p *page) {
 	p.line("Keys a second with no loss, a press and a release each, at 1000 instructions to the µs on one CPU, readers and all; and")
 	p.line("kbdd's part of it, in thousands of instructions.")
-	p.line("")
-	p.line("| keyboards | readers | keys/s | a key costs | a key and reader |")
-	p.line("|--:|--:|--:|--:|--:|")
-	for _, keyboards := range []int{1, 8} {
-		for _, readers := range []int{1, 8, 64} {
-			name := fmt.Sprintf("Load/keyboards=%d/readers=%d", keyboards, readers)
-			p.line("| %d | %d | %s | %s | %s |", keyboards, readers, number(p.get(r.Instructions, name, "keys/s")),
-				number(p.get(r.Instructions, name, "cpu-us/key")), number(p.get(r.Instructions, name, "cpu-us/key/reader")))
-		}
+	head, rule := "| keyboards | readers | keys/s | a key costs | a key and reader |", "|--:|--:|--:|--:|--:|"
+	if r.Real != nil {
+		p.line("On the right the same in real time.")
+		head, rule = head+" keys/s |", rule+"--:|"
 	}
+	p.line("")
+	p.line("%s", head)
+	p.line("%s", rule)
+	for _, load := range loads {
+		name := fmt.Sprintf("Load/keyboards=%d/readers=%d%s", load.keyboards, load.readers, load.suffix)
+		row := fmt.Sprintf("| %d | %d%s | %s | %s | %s |", load.keyboards, load.readers, load.words,
+			number(p.get(r.Instructions, name, "keys/s")),
+			number(p.get(r.Instructions, name, "cpu-us/key")), number(p.get(r.Instructions, name, "cpu-us/key/reader")))
+		if r.Real != nil {
+			row += " " + number(p.get(r.Real, name, "keys/s")) + " |"
+		}
+		p.line("%s", row)
+	}
+}
+
+var loads = []struct {
+	keyboards, readers int
+	suffix, words      string
+}{
+	{1, 1, "", ""},
+	{1, 8, "", ""},
+	{1, 64, "", ""},
+	{8, 1, "", ""},
+	{8, 8, "", ""},
+	{8, 64, "", ""},
+	{1, 1, "/deployed", ", as installed"},
+	{1, 64, "/deployed", ", as installed"},
+}
+
+var idles = []struct{ name, words string }{
+	{"nobody", "nobody listens"},
+	{"nobody/deployed", "nobody listens, as installed"},
+	{"reader", "a reader waits"},
+	{"reader/deployed", "a reader waits, as installed"},
+	{"readers=64", "64 readers wait"},
+	{"readers=64/deployed", "64 readers wait, as installed"},
 }
 
 func (r *results) rest(p *page) {
 	p.line("| in a minute with no key | wake-ups | system calls | resident MiB |")
 	p.line("|---|--:|--:|--:|")
-	for _, idle := range []struct{ name, words string }{{"nobody", "nobody listens"}, {"reader", "a reader waits"}} {
+	for _, idle := range idles {
 		row := "| " + idle.words
 		for _, unit := range []string{"wakeups/min", "syscalls/min", "resident-MiB"} {
 			row += " | " + number(p.get(r.Instructions, "Idle/"+idle.name, unit))
@@ -109,6 +141,10 @@ func (r *results) rest(p *page) {
 		p.line("%s |", row)
 	}
 	p.line("")
-	p.line("The program is a file of %s MiB, and ready %s million instructions after its start.",
+	start := fmt.Sprintf("The program is a file of %s MiB, and ready %s million instructions after its start",
 		number(p.get(r.Instructions, "Start", "binary-MiB")), number(p.get(r.Instructions, "Start", "ready-ms")))
+	if r.Real != nil {
+		start += fmt.Sprintf(", in %s ms of real time", number(p.get(r.Real, "Start", "ready-ms")))
+	}
+	p.line("%s.", start)
 }
