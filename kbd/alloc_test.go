@@ -20,9 +20,13 @@ func TestKeysAllocateNothing(t *testing.T) {
 		defer f.Close()
 		deliver := s.service.ports[0].deliver
 		var buf [64]byte
+		record := make([]byte, 0, 8<<10)
 		tap := func() {
 			for _, pressed := range []bool{true, false} {
 				deliver(uint16(scancode.KeyA), pressed)
+				if kept, err := f.AppendBinary(record); len(kept) == 0 || err != nil {
+					t.Fatalf("%d bytes are kept, %v", len(kept), err)
+				}
 				if n, err := f.Read(buf[:]); n != 1 || err != nil {
 					t.Fatalf("%d bytes, %v", n, err)
 				}
