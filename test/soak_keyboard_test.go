@@ -92,9 +92,12 @@ func (s *soak) unplug(k *soakKeyboard) {
 	k.Keyboard, k.target = nil, theConsole
 }
 
-// muted tells if somebody has grabbed the keyboard: then an event that is put into it does not come out. This one means
-// nothing to anybody.
-func (k *soakKeyboard) muted() bool {
+// muted tells if somebody has grabbed the keyboard.
+func (k *soakKeyboard) muted() bool { return isGrabbed(k.watch) }
+
+// isGrabbed tells if somebody has grabbed a node, of which this is a non-blocking descriptor: then an event that is put into it
+// does not come out. This one means nothing to anybody.
+func isGrabbed(fd int) bool {
 	const synConfig = 1
 	type event struct {
 		Time       [2]int64
@@ -103,14 +106,14 @@ func (k *soakKeyboard) muted() bool {
 	}
 	var buf [64 * unsafe.Sizeof(event{})]byte
 	for n := 1; n > 0; {
-		n, _ = unix.Read(k.watch, buf[:])
+		n, _ = unix.Read(fd, buf[:])
 	}
 	var text bytes.Buffer
 	for _, code := range []uint16{synConfig, 0} {
 		_ = binary.Write(&text, binary.NativeEndian, event{Code: code})
 	}
-	unix.Write(k.watch, text.Bytes())
-	n, _ := unix.Read(k.watch, buf[:])
+	unix.Write(fd, text.Bytes())
+	n, _ := unix.Read(fd, buf[:])
 	for ; n > 0; n -= int(unsafe.Sizeof(event{})) {
 		var e event
 		if _, err := binary.Decode(buf[n-int(unsafe.Sizeof(e)):n], binary.NativeEndian, &e); err == nil && e.Type == 0 && e.Code == synConfig {
