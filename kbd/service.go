@@ -110,9 +110,9 @@ var (
 	DefaultSettings = Settings{Chords: AllChords, Limits: DefaultLimits}
 )
 
-// giveBackLimit bounds how long a last close(2) waits for a key that is held down. It is longer than a keyboard's own
-// limit, after which it is given back with the key held.
-const giveBackLimit = time.Second
+// giveBackLimit bounds how long a last close(2) waits for a key that is held down. It is longer than a keyboard takes that is
+// given back with the key held; one that repeats by itself is given back when it repeats no more.
+const giveBackLimit = 2 * time.Second
 
 // A Service owns the devices and the keyboards behind them.
 type Service struct {
