@@ -142,3 +142,20 @@ func TestKeyboardPluggedInGetsThePresentLEDs(t *testing.T) {
 	f.close()
 	machine.WaitUntil(t, "it is the console's again", func() bool { return keyboard.Shown() == 0 })
 }
+
+// TestCloseWaitsForAPS2KeyThatWasJustPressed has it held on: the keyboard may be about to repeat it.
+func TestCloseWaitsForAPS2KeyThatWasJustPressed(t *testing.T) {
+	machine.Require(t)
+	tty, keyboard := machine.OpenConsole(t, 1), machine.PS2(t)
+	startKbdd(t)
+	f := open(t, os.O_RDONLY)
+	keyboard.Press(machine.KeyA)
+	f.want("1e")
+	f.close()
+	if muted(t, keyboard.Node()) {
+		t.Error("the keyboard is muted though close(2) has returned")
+	}
+	keyboard.Release(machine.KeyA)
+	keyboard.Type("b")
+	wantScreen(t, tty, "b")
+}
