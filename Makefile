@@ -59,15 +59,19 @@ test-debian: vmrun ## the packages: install, use, upgrade and remove the .deb on
 	KBDD_VM_TESTS=1 VMRUN_FLAGS="-debian -timeout 15m -file $(DEBS)/kbdd_1_amd64.deb:/root/kbdd-1.deb -file $(DEBS)/kbdd_2_amd64.deb:/root/kbdd-2.deb" \
 		$(GO) test -count=1 -timeout 15m $(STATIC) -exec $(VMRUN) ./test/debian
 
-# Once by a clock that counts instructions, on one CPU, and once in real time. Idle is idle by either.
-BENCH    = KBDD_VM_TESTS=1 KBDD_BENCH_PAUSE=$(1) VMRUN_FLAGS="$(IN_MACHINE) -timeout 20m -file $(CURDIR)/bin/keybench $(2)" \
-	$(GO) test -count=1 -timeout 20m $(STATIC) -exec $(VMRUN) -run '^$$' -benchtime 1x -bench '$(3)' ./test
+# BENCH measures into a file, and shows each figure when it is there.
+BENCH    = KBDD_VM_TESTS=1 VMRUN_FLAGS="$(IN_MACHINE) -timeout 40m -file $(CURDIR)/bin/keybench $(2)" \
+	$(GO) test -count=1 -timeout 40m $(STATIC) -exec $(VMRUN) -run '^$$' -benchtime 1x -bench '$(3)' ./test 2>&1 | tee $(1) && grep -q '^PASS$$' $(1)
 
-bench: all vmrun keybench ## measure latency, throughput and idleness in the machine, about 8 minutes
+# Once by a clock that counts instructions, on one CPU, and once in real time. Idle is idle by either, and takes a minute in
+# the second.
+bench: all vmrun keybench ## measure latency, throughput and idleness in the machine, about 10 minutes, and hold that against the limits
 	@mkdir -p out
-	$(call BENCH,20ms,-icount,.) >out/bench-instructions.txt || { cat out/bench-instructions.txt; exit 1; }
-	$(call BENCH,12ms,-append tsc=reliable,Machine|Latency|Load|Start) >out/bench-real.txt || { cat out/bench-real.txt; exit 1; }
+	@rm -f out/bench.json
+	$(call BENCH,out/bench-instructions.txt,-icount,.)
+	$(call BENCH,out/bench-real.txt,-append tsc=reliable,Machine|Latency|Load|Start)
 	$(GO) run ./test/benchtable -json out/bench.json out/bench-instructions.txt out/bench-real.txt
+	$(GO) run ./test/benchtable -json out/bench.json -check
 
 figures: ## put what make bench has measured into the README
 	$(GO) run ./test/benchtable -json out/bench.json -readme README.md
