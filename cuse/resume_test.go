@@ -33,6 +33,8 @@ type keptRig struct {
 	files []*keptWell     // in the order of their opens, of this life
 	slow  bool            // opens do not end
 	known map[uint64]bool // requests that are answered
+
+	resumed bool // this is not the first life
 }
 
 func newKeptRig(t testing.TB) *keptRig {
@@ -89,13 +91,13 @@ func (k *keptRig) receive(opcode uint32, body []byte) (unique uint64) {
 // die goes on with another server, as the kernel does when the first is killed at this moment.
 func (k *keptRig) die() *keptRig {
 	k.t.Helper()
-	next := &keptRig{mem: bytes.Clone(k.mem), known: k.known}
+	next := &keptRig{mem: bytes.Clone(k.mem), known: k.known, resumed: true}
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		k.t.Fatal(err)
 	}
 	k.t.Cleanup(func() { unix.Close(fds[1]) })
-	next.rig = &rig{t: k.t, peer: fds[1], buf: make([]byte, maxTransfer+4096), unique: k.unique}
+	next.rig = &rig{t: k.t, peer: fds[1], buf: k.buf, unique: k.unique}
 	record, err := OpenRecord(next.mem)
 	if err != nil {
 		k.t.Fatal(err)
@@ -106,9 +108,16 @@ func (k *keptRig) die() *keptRig {
 	if next.dev, err = Resume(os.NewFile(uintptr(fds[0]), "/dev/cuse"), "rig", record, next.open, next.restore); err != nil {
 		k.t.Fatal(err)
 	}
-	k.t.Cleanup(func() { next.dev.Close() })
+	k.t.Cleanup(func() {
+		if next.dev != nil {
+			next.dev.Close()
+		}
+	})
 	k.dev.Close()
 	k.dev.cancel()
+	if k.resumed { // hundreds of lives would be too much for the machine's memory
+		k.dev, k.mem, k.files = nil, nil, nil
+	}
 	return next
 }
 
