@@ -61,10 +61,10 @@ func TestBadSurroundingsAreOneLine(t *testing.T) {
 		says   []string
 	}{{
 		name: "unknown option", args: []string{"-bogus"},
-		status: 2, says: []string{"-bogus", `"kbdd -h"`},
+		status: 78, says: []string{"-bogus", `"kbdd -h"`},
 	}, {
 		name: "argument", args: []string{"now"},
-		status: 2, says: []string{`"now"`, `"kbdd -h"`},
+		status: 78, says: []string{`"now"`, `"kbdd -h"`},
 	}, {
 		name: "not root", attr: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1000}},
 		status: 1, says: []string{"/dev/cuse", "permission denied", "run as root"},

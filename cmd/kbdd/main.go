@@ -31,7 +31,11 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run is the program: 0 for success, 1 for failure, 2 for a wrong command line or configuration.
+// exitConfig is the exit status where the command line or the configuration is wrong: EX_CONFIG of sysexits.h. It must not be 2,
+// which is that of a panic: kbdd.service starts kbdd again after the one and not after the other.
+const exitConfig = 78
+
+// run is the program: 0 for success, 1 for failure, or exitConfig.
 func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("kbdd", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -49,7 +53,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return 0
 	case err != nil:
 		fmt.Fprintf(stderr, "kbdd: %v; \"kbdd -h\" lists the options\n", err)
-		return 2
+		return exitConfig
 	case *showVersion:
 		fmt.Fprintln(stdout, "kbdd", version)
 		return 0
@@ -57,7 +61,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	conf, err := loadConfig(*path)
 	if err != nil {
 		fmt.Fprintf(stderr, "kbdd: %v\n", err)
-		return 2
+		return exitConfig
 	}
 	switch {
 	case *check:
