@@ -11,11 +11,17 @@ import (
 	"kbdd/test/machine"
 )
 
-// killChars are what a killTypist types, over and over: the character number n is killChars[n % len(killChars)].
+// killChars are what a killTypist types, over and over, each time in another of these orders: in steps of so many. So any three
+// characters tell which they are, of the last 400. No key is typed twice in three.
 const killChars = "abcdefghijklmnopqrstuvwxyz0123456789"
 
+var killSteps = [...]int{1, 5, 7, 11, 13, 17, 35, 29, 31, 25, 23, 19}
+
 // killChar is the character of this number.
-func killChar(number int) string { return killChars[number%len(killChars):][:1] }
+func killChar(number int) string {
+	step := killSteps[number/len(killChars)%len(killSteps)]
+	return killChars[number*step%len(killChars):][:1]
+}
 
 // A killTypist types characters with a number each, up to three at a time, so that what comes out anywhere tells from where to
 // where it was heard, and if a key is missing or doubled in between.
