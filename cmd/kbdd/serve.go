@@ -18,25 +18,27 @@ import (
 
 // serve makes the devices and serves them until a signal comes. conf is what stands in path.
 func serve(path string, conf config, log *slog.Logger) error {
-	store := openStore(log)
-	nodes := newNodes(store)
-	handsOver := false // all is left to the next kbdd
-	defer func() {
-		if !handsOver {
-			nodes.close()
-		}
-	}()
+	nodes := newNodes(openStore(log))
+	handsOver, err := serveNodes(nodes, path, conf, log)
+	if !handsOver { // nor after a panic, for which this must not be deferred
+		nodes.close()
+	}
+	return err
+}
+
+// serveNodes does so with these nodes. It tells if all is left to the next kbdd.
+func serveNodes(nodes *nodes, path string, conf config, log *slog.Logger) (handsOver bool, err error) {
 	var service *kbd.Service
 	guard, err := watch(func() (bool, error) { nodes.check(); return service.Check() }, log)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if service, err = newService(nodes, conf, guard.begin, log); err != nil {
-		return err
+		return false, err
 	}
 	watcher, err := watchKeyboards(service, conf.Keyboards, log)
 	if err != nil {
-		return err
+		return false, err
 	}
 	links := newLinks(log)
 	defer links.close()
@@ -75,7 +77,7 @@ func serve(path string, conf config, log *slog.Logger) error {
 				continue
 			}
 			// Another may follow, or not: if not, the parent closes what it keeps.
-			handsOver = sig == syscall.SIGTERM && store.socket != ""
+			handsOver = sig == syscall.SIGTERM && nodes.store.socket != ""
 			log.Info("ending", "signal", sig.String())
 			_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
 		case err = <-nodes.ended:
@@ -88,7 +90,7 @@ func serve(path string, conf config, log *slog.Logger) error {
 	} else {
 		service.Close()
 	}
-	return err
+	return handsOver, err
 }
 
 // newService makes the service, and with it /dev/kbd0.
