@@ -20,7 +20,7 @@ PROGRAMS = -with dbus-daemon -with showkey -with kbd_mode -with setleds -with kb
 # For the tests that are named TestDirect: the controller gives the PS/2 keyboard's bytes as they are, in set 2.
 DIRECT   = -append i8042.direct
 
-.PHONY: all kbdd kbdctl vmrun keybench check unit test test-debian bench figures kill-matrix soak stress fuzz deb rpm demo vm clean help
+.PHONY: all kbdd kbdctl vmrun keybench check unit test test-debian bench figures kill-matrix kill-matrix-systemd soak stress fuzz deb rpm demo vm clean help
 
 all: kbdd kbdctl ## build bin/kbdd and bin/kbdctl, both static
 
@@ -78,6 +78,16 @@ figures: ## put what make bench has measured into the README
 
 kill-matrix: all vmrun ## have everything die while keys are typed, each in 200 tries or TIMES=n, and print how long it took: an hour or two
 	KBDD_VM_TESTS=1 KBDD_KILLS=$(or $(TIMES),200) VMRUN_FLAGS="$(IN_MACHINE) $(PROGRAMS) -timeout 24h" \
+		$(GO) test -count=1 -timeout 24h -v $(STATIC) -exec $(VMRUN) -run 'TestKillMatrix|TestSupervisorKeepsNothing' ./test
+
+# kbdd as its package has it, but with its symbols, on a whole Debian.
+UNIT     = -file $(CURDIR)/bin/kbdd:/usr/sbin/kbdd -file $(CURDIR)/bin/kbdctl \
+	-file $(CURDIR)/cmd/kbdd/kbdd.service:/usr/lib/systemd/system/kbdd.service \
+	-file $(CURDIR)/cmd/kbdd/60-kbdd.rules:/usr/lib/udev/rules.d/60-kbdd.rules \
+	-file $(CURDIR)/cmd/kbdd/kbdd.modules-load:/usr/lib/modules-load.d/kbdd.conf \
+	-file $(CURDIR)/cmd/kbdd/kbdd.sysusers:/usr/lib/sysusers.d/kbdd.conf
+kill-matrix-systemd: all vmrun ## the same, with kbdd as a service of systemd on a whole Debian in QEMU
+	KBDD_VM_TESTS=1 KBDD_KILLS=$(or $(TIMES),200) VMRUN_FLAGS="-debian -timeout 24h $(UNIT)" \
 		$(GO) test -count=1 -timeout 24h -v $(STATIC) -exec $(VMRUN) -run TestKillMatrix ./test
 
 soak: all vmrun ## 10,000 random steps at three keyboards in the machine, about 20 minutes; SEED=n STEPS=n play some again, TIME=1h goes on for an hour
@@ -111,4 +121,4 @@ clean: ## remove what was built
 	rm -rf bin
 
 help:
-	@sed -n 's/^\([a-z -]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z -]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -88,6 +89,10 @@ func startKbddWith(t testing.TB, prepare func(*exec.Cmd), args ...string) *daemo
 	go io.Copy(io.Discard, notify) // it would wait if nobody listened
 	return d
 }
+
+func (d *daemon) pid() int     { return d.cmd.Process.Pid }
+func (d *daemon) said() string { return d.log.String() }
+func (d *daemon) kill()        { d.cmd.Process.Kill() }
 
 // end sends the signal and waits for the end.
 func (d *daemon) end(sig syscall.Signal) error {
@@ -236,7 +241,11 @@ type reader struct {
 	cmd   *exec.Cmd
 	lines chan string // what it prints: "open", the bytes of each read in hex, or an error
 	codes codes
+	// interrupts counts the reads and polls that ended with EINTR. vmrun has the runtime send no signals of its own.
+	interrupts atomic.Int32
 }
+
+const readerInterrupted = "interrupted"
 
 // startReader starts a reader, which waits in read(2) soon after.
 func startReader(t testing.TB) *reader {
@@ -270,6 +279,10 @@ func startReaderWith(t testing.TB, prepare func(*exec.Cmd), call string) *reader
 	go func() {
 		defer close(r.lines)
 		for s := bufio.NewScanner(out); s.Scan(); {
+			if s.Text() == readerInterrupted {
+				r.interrupts.Add(1)
+				continue
+			}
 			r.lines <- s.Text()
 		}
 	}()
@@ -302,13 +315,20 @@ func readerMain(device string) {
 			_ = unix.IoctlSetInt(fd, vtWaitActive, inVain)
 			continue
 		case "poll":
-			if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1); err != nil {
+			_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1)
+			switch {
+			case errors.Is(err, unix.EINTR):
+				fmt.Println(readerInterrupted)
 				continue
+			case err != nil:
+				fmt.Println("poll:", err)
+				os.Exit(1)
 			}
 		}
 		n, err := unix.Read(fd, buf)
 		switch {
-		case errors.Is(err, unix.EINTR) && os.Getenv("TEST_READER_WAITS_IN") != "read, and nothing else": // the runtime's own signals
+		case errors.Is(err, unix.EINTR) && os.Getenv("TEST_READER_WAITS_IN") != "read, and nothing else":
+			fmt.Println(readerInterrupted)
 		case err != nil:
 			fmt.Println("read:", err)
 			os.Exit(1)

@@ -100,11 +100,14 @@ func (k *killing) wantNothingLeft() {
 	programs, devices := k.inUse, k.keyboards
 	if k.kbdd != nil {
 		programs, devices = slices.Sorted(slices.Values(append([]string{"kbdd"}, programs...))), devices+1
-		pid := k.kbdd.cmd.Process.Pid
+		pid := k.kbdd.pid()
 		k.until("kbdd has the descriptors that it had before; it has %v", func() (any, bool) {
 			links := descriptors(pid)
-			return links, len(links) <= k.usual && !slices.ContainsFunc(links, isInputNode)
+			return links, len(links) <= k.usual && !slices.ContainsFunc(links, isInputNode) && (k.unit == nil || hasInhibitor(links))
 		})
+		if k.unit != nil {
+			k.unit.wantKept(k)
+		}
 		k.usual = len(descriptors(pid)) // at the start it may have had one more for a moment
 		machine.WaitUntil(k, "no request is unanswered", func() bool { return waiting(k) == 0 })
 	} else {
@@ -168,6 +171,9 @@ func (s *killStage) programs() (names []string) {
 		const state, parent, kthreadd = 0, 1, "2"
 		if string(fields[parent]) == kthreadd || string(name) == "kthreadd" {
 			s.kernelThreads[path] = true
+			continue
+		}
+		if string(name) == "(udev-worker)" { // they come and go
 			continue
 		}
 		if string(fields[state]) == "Z" {

@@ -22,88 +22,156 @@ type killPanic struct {
 	root      string // the function that the goroutine is in, as its trace must show
 	function  string // the function that panics when it is called next, see breakFunction; "": trigger sees to that
 	begin     func(s *killStage)
-	silent    bool // there is no reader but those that trigger starts
+	reader    killReader
 	// trigger has the function called, unless typing does.
-	trigger func(k *killing)
+	trigger func(k *killing, kbdd running)
+	by      parents // what kbdd is run by where this is tried
 }
+
+// killReader is the reader that there is when kbdd panics.
+type killReader int
+
+const (
+	reads    killReader = iota // it lives on if there is a next kbdd
+	ends                       // it is killed
+	noReader                   // none, or what the trigger starts
+)
+
+// parents are what kbdd is run by.
+type parents int
+
+const (
+	nobody     parents = 1 << iota
+	supervisor         // "kbdd -supervise"
+	systemd            // kbdd.service
+)
 
 // killPanics are all the goroutines that kbdd starts, but for those of the libraries, and for a timer that does nothing but Wake,
 // which the others do too. One more, in which the control socket answers a request, may panic: see killAnswer.
+//
+// A suspend before which kbdd panics is not tried with systemd, which suspends then: the kernel gives up after 20 s, since
+// the reader waits for the next kbdd, which is frozen.
 var killPanics = []killPanic{
-	{"main", "main.serve", "main.reload", nil, false, func(k *killing) { k.kbdd.cmd.Process.Signal(unix.SIGHUP) }},
-	{"log", "main.newLogWriter.func1", "os.(*File).Write", nil, false, func(k *killing) { k.kbdd.cmd.Process.Signal(unix.SIGHUP) }},
-	{"keyboard's thread", "kbdd/kbd/input.(*Keyboard).run", "kbdd/kbd/input.(*stream).take", nil, false, nil},
-	{"keyboard's thread under the lock", "kbdd/kbd/input.(*Keyboard).run", "kbdd/kbd.(*port).keyLocked", nil, false, nil},
-	{"keyboard is taken", "kbdd/kbd/input.(*Keyboard).change", "kbdd/kbd/input.settle", nil, true, openInVain},
-	{"keyboard is given back", "kbdd/kbd/input.(*Keyboard).giveBack", "kbdd/kbd/input.(*evdevNode).Pressed", nil, false, endReader},
-	{"keyboards have changed hands", "kbdd/kbd.(*Service).changedLocked", "", nil, true, hangThenTakeAway},
-	{"keyboards come and go", "kbdd/kbd/input.(*Watcher).Run", "kbdd/kbd/input.(*Watcher).addLocked", nil, false, announceKeyboard},
-	{"terminals", "kbdd/kbd/vt.(*Console).Watch", "kbdd/kbd.(*Service).switched", nil, true, openInVain},
-	{"requests", "kbdd/cuse.(*Device).Serve", "kbdd/cuse.(*Device).dispatch", nil, false, nil},
-	{"open(2)", "kbdd/cuse.(*Device).start", "kbdd/kbd.(*Device).open", nil, false, openInVain},
-	{"ioctl(2)", "kbdd/cuse.(*Device).start", "kbdd/kbd.(*File).Ioctl", nil, false, ioctlInVain},
-	{"close(2)", "kbdd/cuse.(*Device).startRelease", "kbdd/kbd.(*Service).viewLocked", nil, false, endReader},
-	{"typematic", "kbdd/kbd.(*File).tick", "kbdd/kbd/atkbd.(*Keyboard).Tick", nil, false, nil},
-	{"stall-timeout", "kbdd/kbd.(*File).checkStall", "", limitStalls, true, hangThenBreak},
-	{"after stall-timeout", "kbdd/kbd.(*File).checkStall.gowrap2", "kbdd/kbd.(*File).checkStall.gowrap2", limitStalls, true, hang},
-	{"suspend", "main.followSleep", "main.(*stopper).stop", withLogind, false, func(k *killing) { k.logind.prepareForSleep(true) }},
-	{"control socket", "net/http.(*Server).Serve", "kbdd/kbd/control.(*Server).count", nil, false, func(k *killing) { askStatus(k) }},
+	{"main", "main.serveNodes", "main.reload", nil, reads, hangUpKbdd, nobody | supervisor | systemd},
+	{"log", "main.newLogWriter.func1", "os.(*File).Write", nil, reads, hangUpKbdd, nobody | systemd},
+	{"watchdog", "main.(*guard).run", "main.(*guard).isInUse", nil, reads, nil, supervisor | systemd},
+	{"keyboard's thread", "kbdd/kbd/input.(*Keyboard).run", "kbdd/kbd/input.(*stream).take", nil, reads, nil, nobody | supervisor | systemd},
+	{"keyboard's thread under the lock", "kbdd/kbd/input.(*Keyboard).run", "kbdd/kbd.(*port).keyLocked", nil, reads, nil, nobody | systemd},
+	{"keyboard is taken", "kbdd/kbd/input.(*Keyboard).change", "kbdd/kbd/input.settle", nil, noReader, openAndClose, nobody | systemd},
+	{"keyboard is given back", "kbdd/kbd/input.(*Keyboard).giveBack", "kbdd/kbd/input.(*evdevNode).Pressed", nil, ends, endReader, nobody | systemd},
+	{"keyboards have changed hands", "kbdd/kbd.(*Service).changedLocked", "", nil, noReader, hangThenTakeAway, nobody | systemd},
+	{"keyboards come and go", "kbdd/kbd/input.(*Watcher).Run", "kbdd/kbd/input.(*Watcher).addLocked", nil, reads, announceKeyboard, nobody | systemd},
+	{"terminals", "kbdd/kbd/vt.(*Console).Watch", "kbdd/kbd.(*Service).switched", nil, noReader, openAndClose, nobody | systemd},
+	{"requests", "kbdd/cuse.(*Device).Serve", "kbdd/cuse.(*Device).dispatch", nil, reads, nil, nobody | supervisor | systemd},
+	{"open(2)", "kbdd/cuse.(*Device).start", "kbdd/kbd.(*Device).open", nil, reads, openAndClose, nobody | systemd},
+	{"ioctl(2)", "kbdd/cuse.(*Device).start", "kbdd/kbd.(*File).Ioctl", nil, reads, askMode, nobody | systemd},
+	{"close(2)", "kbdd/cuse.(*Device).startRelease", "kbdd/kbd.(*Service).viewLocked", nil, ends, endReader, nobody | systemd},
+	{"typematic", "kbdd/kbd.(*File).tick", "kbdd/kbd/atkbd.(*Keyboard).Tick", nil, reads, nil, nobody | systemd},
+	{"stall-timeout", "kbdd/kbd.(*File).checkStall", "", limitStalls, noReader, hangThenBreak, nobody | systemd},
+	{"after stall-timeout", "kbdd/kbd.(*File).checkStall.gowrap2", "kbdd/kbd.(*File).checkStall.gowrap2", limitStalls, noReader, hang, nobody | systemd},
+	{"suspend", "main.followSleep", "main.(*stopper).stop", withLogind, reads, prepareForSleep, nobody},
+	{"resume", "main.followSleep", "main.inhibit", withLogind, reads, wake, nobody | systemd},
+	{"record has settled", "kbdd/cuse.(*Record).settled-fm", "", nil, noReader, breakYoung, supervisor | systemd},
+	{"control socket", "net/http.(*Server).Serve", "kbdd/kbd/control.(*Server).count", nil, reads, func(k *killing, _ running) { askStatus(k) }, nobody | systemd},
 }
 
-func killPanicCases() (cases []killCase) {
+// killPanicCases are those of a kbdd that is run by that.
+func killPanicCases(by parents) (cases []killCase) {
 	for _, p := range killPanics {
-		cases = append(cases, killCase{name: "kbdd panics: " + p.goroutine, begin: p.begin, try: p.try, short: 1})
+		if p.by&by == 0 {
+			continue
+		}
+		c := killCase{name: "kbdd panics: " + p.goroutine, begin: p.begin, try: p.try, short: 1}
+		if by != nobody {
+			c.try = p.tryKept
+		}
+		if by != nobody && p.reader == reads {
+			c.until = untilRead
+		}
+		if by == supervisor {
+			c.name = "supervised " + c.name
+		}
+		cases = append(cases, c)
 	}
-	return append(cases, killCase{name: "kbdd panics: answer to kbdctl", until: "kbdd goes on; until the reader reads", try: killAnswer, short: 1})
+	return cases
 }
 
-// try has kbdd panic.
+var killAnswerCase = killCase{name: "kbdd panics: answer to kbdctl", until: "kbdd goes on; until the reader reads", try: killAnswer, short: 1}
+
+// try has a kbdd panic that is nobody's.
 func (p *killPanic) try(k *killing) time.Duration {
-	k.kbdd = startKbdd(k, k.config...)
-	k.Cleanup(func() { k.kbdd = nil })
+	kbdd := startKbdd(k, k.config...)
 	if k.logind != nil {
 		k.logind.t = k
-		k.logind.inhibited(k.kbdd).Close()
+		k.logind.inhibited(kbdd).Close()
 	}
-	if !p.silent {
-		k.read(startReader(k))
-	}
+	p.startReader(k)
 	took := k.strike(func() {
-		if p.function != "" {
-			k.breakFunction(k.kbdd.cmd.Process.Pid, p.function)
-		}
-		if p.trigger != nil {
-			p.trigger(k)
-		}
-		k.kbdd.wait(k, "a panic")
-	}, k.afterPanic)
+		p.panic(k, kbdd)
+		kbdd.wait(k, "a panic")
+	}, k.typesAfter(func() bool { return len(kbdd.done) > 0 }))
+	k.endHung()
 	if k.reader != nil {
 		k.bury()
 	}
 	k.wantConsole()
-	k.wantPanic(p.root)
-	k.kbdd = nil
+	k.wantPanic(kbdd, p.root)
 	return took
 }
 
-// afterPanic tells if the console types after kbdd has ended. Before the panic it may type as well, for a while.
-func (k *killing) afterPanic() bool {
-	ended := len(k.kbdd.done) > 0
-	types := k.consoleTypes()
-	if !ended && k.reader == nil {
-		k.typed = ""
+// tryKept has a kbdd panic that another one follows. Where there is a reader that lives on, it goes on.
+func (p *killPanic) tryKept(k *killing) time.Duration {
+	kbdd := k.startKept()
+	p.startReader(k)
+	var took time.Duration
+	if p.reader == reads {
+		took = k.outlive(kbdd, func() { p.panic(k, kbdd) })
+		k.killReader()
+	} else {
+		took = k.outliveUnread(kbdd, func() { p.panic(k, kbdd) })
 	}
-	return ended && types && k.typed != ""
+	k.wantPanic(kbdd, p.root)
+	kbdd.finish(k)
+	return took
+}
+
+// startReader starts the reader, if there is to be one.
+func (p *killPanic) startReader(k *killing) {
+	if p.reader != noReader {
+		k.read(startReader(k))
+	}
+}
+
+// panic has kbdd panic soon.
+func (p *killPanic) panic(k *killing, kbdd running) {
+	if p.function != "" {
+		k.breakFunction(kbdd.pid(), p.function)
+	}
+	if p.trigger != nil {
+		p.trigger(k, kbdd)
+	}
+}
+
+// typesAfter tells if the console types after kbdd has ended. Before that it may type as well, for a while, if there is no reader.
+func (k *killing) typesAfter(ended func() bool) func() bool {
+	return func() bool {
+		ended := ended()
+		types := k.consoleTypes()
+		if !ended && k.reader == nil {
+			k.typed = ""
+		}
+		return ended && types && k.typed != ""
+	}
 }
 
 // wantPanic checks where kbdd has panicked.
-func (k *killing) wantPanic(root string) {
+func (k *killing) wantPanic(kbdd running, root string) {
 	k.Helper()
-	_, trace, panicked := strings.Cut(k.kbdd.log.String(), "\npanic: ")
+	_, trace, panicked := strings.Cut(kbdd.said(), "\npanic: ")
 	_, trace, _ = strings.Cut(trace, "\ngoroutine ") // the first is the one that panicked
 	trace, _, _ = strings.Cut(trace, "\n\n")
 	if !panicked || !strings.Contains(trace, root) {
-		k.Errorf("kbdd has not panicked in %s:\n%s", root, k.kbdd.log)
+		k.Errorf("kbdd has not panicked in %s:\n%s", root, kbdd.said())
 	}
 }
 
@@ -153,60 +221,101 @@ var kbddSymbols = sync.OnceValues(func() (map[string]uint64, error) {
 	return addresses, err
 })
 
-// openInVain opens the device, and sees that the open fails.
-func openInVain(k *killing) {
+// hangUpKbdd has kbdd read its configuration, and say so.
+func hangUpKbdd(k *killing, kbdd running) {
+	if err := unix.Kill(kbdd.pid(), unix.SIGHUP); err != nil {
+		k.Error(err)
+	}
+}
+
+// openAndClose opens the device. It fails where there is no next kbdd.
+func openAndClose(k *killing, kbdd running) {
 	fd, err := uninterrupted(func() (int, error) { return unix.Open(kbd0, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
 	if err == nil {
 		unix.Close(fd)
 	}
+	k.wantAnswer("open", err, kbdd)
 }
 
-// ioctlInVain opens the device for commands and asks it something.
-func ioctlInVain(k *killing) {
+// askMode opens the device for commands and asks it something.
+func askMode(k *killing, kbdd running) {
 	fd, err := uninterrupted(func() (int, error) { return unix.Open(kbd0, unix.O_WRONLY|unix.O_CLOEXEC, 0) })
 	if err != nil {
 		k.Fatal(err)
 	}
 	defer unix.Close(fd)
 	var mode int32
-	if err := ioctl(fd, KDGKBMODE, &mode); err == nil {
-		k.Error("KDGKBMODE is answered after all")
+	_, err = uninterrupted(func() (int, error) { return 0, ioctl(fd, KDGKBMODE, &mode) })
+	k.wantAnswer("KDGKBMODE", err, kbdd)
+}
+
+// wantAnswer checks the result of a call over which kbdd has panicked: the next one answers it, where there is one.
+func (k *killing) wantAnswer(call string, err error, kbdd running) {
+	if _, kept := kbdd.(kept); kept != (err == nil) {
+		k.Errorf("%s is answered with %v", call, err)
 	}
 }
 
 // endReader kills the reader.
-func endReader(k *killing) { k.reader.cmd.Process.Kill() }
+func endReader(k *killing, _ running) { k.reader.cmd.Process.Kill() }
 
 // announceKeyboard has the kernel tell of a keyboard that is there.
-func announceKeyboard(k *killing) {
+func announceKeyboard(k *killing, _ running) {
 	if err := os.WriteFile("/sys/class/input/event0/uevent", []byte("add"), 0); err != nil {
-		k.Fatal(err)
+		k.Error(err)
 	}
 }
 
 // hang opens the device and does not read.
-func hang(k *killing) {
+func hang(k *killing, _ running) {
 	fd, err := uninterrupted(func() (int, error) { return unix.Open(kbd0, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
 	if err != nil {
 		return // it was after a panic
 	}
-	k.Cleanup(func() { unix.Close(fd) })
+	k.hung = append(k.hung, fd)
+}
+
+// endHung ends all that hang.
+func (k *killing) endHung() {
+	for _, fd := range k.hung {
+		unix.Close(fd)
+	}
+	k.hung = nil
 }
 
 // hangThenBreak opens the device and does not read, and has the look at that panic. What panics is called by the open too.
-func hangThenBreak(k *killing) {
-	hang(k)
-	k.breakFunction(k.kbdd.cmd.Process.Pid, "kbdd/kbd.(*File).countLocked")
+func hangThenBreak(k *killing, kbdd running) {
+	hang(k, kbdd)
+	k.breakFunction(kbdd.pid(), "kbdd/kbd.(*File).countLocked")
 }
 
 // hangThenTakeAway opens the device and does not read, and takes the keyboard away as kbdctl release does. It panics
 // where that is waited for, which is in a goroutine of its own while nobody opens or closes.
-func hangThenTakeAway(k *killing) {
-	hang(k)
-	k.breakFunction(k.kbdd.cmd.Process.Pid, "kbdd/kbd.await")
+func hangThenTakeAway(k *killing, kbdd running) {
+	hang(k, kbdd)
+	k.breakFunction(kbdd.pid(), "kbdd/kbd.await")
 	ctx, cancel := context.WithTimeout(context.Background(), machine.Limit)
 	defer cancel()
 	_ = control.NewClient(control.Socket).Release(ctx, "kbd0") // kbdd may panic before it answers
+}
+
+// breakYoung has a kbdd panic that has run for less than a second: the next one.
+func breakYoung(k *killing, parent running) {
+	kbdd := parent.(kept)
+	for range 5 { // where the machine is slow, that second may be over
+		old := kbdd.pid()
+		unix.Kill(old, unix.SIGKILL)
+		k.awaitEnd(old)
+		kbdd.awaitReady()
+		young := kbdd.pid()
+		k.breakFunction(young, "kbdd/cuse.(*Record).settled-fm")
+		for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+			if hasEnded(young) {
+				return
+			}
+		}
+	}
+	k.Error("kbdd does not panic")
 }
 
 // askStatus asks kbdd what kbdctl asks.
@@ -219,14 +328,14 @@ func askStatus(k *killing) error {
 
 // killAnswer has kbdd panic where net/http recovers: it must live, with its reader.
 func killAnswer(k *killing) time.Duration {
-	k.kbdd = startKbdd(k)
-	k.Cleanup(func() { k.kbdd = nil })
+	kbdd := k.lastingKbdd()
+	defer k.renewKbdd()
 	k.read(startReader(k))
 	k.lives = true
 	struck := 0
 	answered := make(chan error, 1)
 	took := k.strike(func() {
-		k.breakFunction(k.kbdd.cmd.Process.Pid, "kbdd/kbd/control.(*Server).getStatus")
+		k.breakFunction(kbdd.pid(), "kbdd/kbd/control.(*Server).getStatus")
 		answered <- askStatus(k)
 	}, func() bool {
 		if len(answered) == 0 {
@@ -236,7 +345,7 @@ func killAnswer(k *killing) time.Duration {
 			struck = k.typist.next
 		}
 		k.hear()
-		return k.last(k.stream.text) >= struck
+		return k.heard() >= struck
 	})
 	if <-answered == nil {
 		k.Error("kbdd answers after all")
@@ -244,10 +353,8 @@ func killAnswer(k *killing) time.Duration {
 	k.untilHeard()
 	k.wantReader()
 	k.killReader()
-	k.kbdd.end(unix.SIGTERM)
-	if !strings.Contains(k.kbdd.log.String(), "http: panic serving") {
-		k.Errorf("kbdd has not panicked in its answer:\n%s", k.kbdd.log)
+	if !strings.Contains(kbdd.said(), "http: panic serving") {
+		k.Errorf("kbdd has not panicked in its answer:\n%s", kbdd.said())
 	}
-	k.kbdd = nil
 	return took
 }

@@ -81,6 +81,14 @@ type memoryCgroup struct {
 	fd  *os.File
 }
 
+// enterCgroup has a process start in the stage's cgroup, if there is one.
+func (s *killStage) enterCgroup() func(*exec.Cmd) {
+	if s.cgroup == nil {
+		return nil
+	}
+	return s.cgroup.enter
+}
+
 // limitMemory makes the stage's cgroup.
 func limitMemory(s *killStage) {
 	const root = "/sys/fs/cgroup"
@@ -239,6 +247,7 @@ func killKeyboard(k *killing) time.Duration {
 	k.untilHeard()
 	took := time.Since(begin)
 	k.wantReader()
+	k.wantSilence(k.tty)
 
 	keyboard = machine.NewUinput(k, config)
 	k.typist.keyboard = &keyboard.Keyboard
@@ -248,11 +257,13 @@ func killKeyboard(k *killing) time.Duration {
 	return took
 }
 
-// join types until the reader hears it. Until then it is the console that does.
+// join types until the reader hears it. Until then it is the console that does, which has had nothing before.
 func (k *killing) join() {
 	k.Helper()
-	heard := len(k.stream.text)
-	for deadline := time.Now().Add(machine.Limit); len(k.stream.text) == heard; k.hear() {
+	k.wantSilence(k.tty)
+	first := k.typist.next
+	k.resumed = len(k.stream.text)
+	for deadline := time.Now().Add(machine.Limit); len(k.stream.text) == k.resumed; k.hear() {
 		if time.Now().After(deadline) {
 			k.typist.finish()
 			k.Fatal("the reader does not hear the keyboard")
@@ -264,7 +275,21 @@ func (k *killing) join() {
 	k.typist.finish()
 	k.untilHeard()
 	k.consoleTypes()
-	k.typed, k.stream.text, k.begun = "", "", k.typist.next
+	text := k.stream.text[k.resumed:]
+	from := k.typist.next - len(text)
+	if numbers(k.typed, first) != nil || numbers(text, from) != nil || first+len(k.typed) != from {
+		k.Errorf("of %d characters tty%d has %q, and then the reader %q", k.typist.next-first, k.tty, k.typed, text)
+	}
+	k.typed, k.stream.text, k.resumed, k.begun = "", "", 0, k.typist.next
+}
+
+// wantSilence checks that nothing was typed on a terminal that was not looked at.
+func (k *killing) wantSilence(tty int) {
+	k.Helper()
+	text, err := k.console.ttys[tty].read()
+	if text != "" || err != nil {
+		k.Errorf("tty%d has %q, %v, which is not for it", tty, text, err)
+	}
 }
 
 // untilHeard waits until the reader has the last character that was typed, and all breaks.
@@ -272,38 +297,61 @@ func (k *killing) untilHeard() {
 	k.Helper()
 	machine.WaitUntil(k, "the reader has read all", func() bool {
 		k.hear()
-		text := k.stream.text
-		return len(k.stream.down) == 0 && strings.HasSuffix(text, killChar(k.typist.next-1))
+		return len(k.stream.down) == 0 && k.heard() == k.typist.next-1
 	})
 }
 
-func withLogind(s *killStage) { s.logind = startLogind(s.t) }
+// withLogind has a logind: what stands in for it, where there is no real one.
+func withLogind(s *killStage) {
+	if s.unit != nil {
+		suspendToFreezer(s.t)
+		return
+	}
+	s.logind = startLogind(s.t)
+}
+
+// prepareForSleep has logind say that the machine is about to suspend.
+func prepareForSleep(k *killing, _ running) { k.logind.prepareForSleep(true) }
+
+// wake has logind say that the machine has resumed. The real one does when it is so.
+func wake(k *killing, _ running) {
+	if k.unit != nil {
+		k.unit.suspend(k)
+		return
+	}
+	k.logind.prepareForSleep(false)
+}
 
 func killSuspend(k *killing) time.Duration {
 	k.lastingKbdd()
-	k.logind.t = k
 	k.read(startReader(k))
 	var resumed atomic.Bool
 	k.lives = true
 	asleep := 0 // the number of the first character that was typed after the resume
 	took := k.strike(func() {
-		k.suspend()
+		if k.unit != nil {
+			k.unit.suspend(k)
+		} else {
+			k.suspend()
+		}
 		k.now()
 		resumed.Store(true)
-		k.logind.prepareForSleep(false)
-		k.inhibitor = k.logind.inhibited(k.kbdd)
+		if k.unit == nil {
+			wake(k, nil)
+			k.inhibitor = k.logind.inhibited(k.kbdd)
+		}
 	}, func() bool {
 		if !resumed.Load() {
 			return false
 		}
-		if asleep == 0 {
-			asleep = k.typist.next
-		}
 		k.hear()
-		return k.last(k.stream.text) >= asleep
+		if asleep == 0 {
+			asleep, k.resumed = k.typist.next, len(k.stream.text)
+		}
+		return k.heard() >= asleep
 	})
 	k.typeUntilHeard()
-	k.wantGap()
+	k.wantGap(-1)
 	k.killReader()
 	return took
 }
@@ -314,7 +362,7 @@ func (k *killing) typeUntilHeard() {
 	const enough = 200 * time.Millisecond // where it is not, more is typed
 	for deadline := time.Now().Add(machine.Limit); ; k.typist.finish() {
 		for wait := time.Now().Add(enough); time.Now().Before(wait); time.Sleep(time.Millisecond) {
-			if k.hear(); len(k.stream.down) == 0 && k.last(k.stream.text) == k.typist.next-1 {
+			if k.hear(); len(k.stream.down) == 0 && k.heard() == k.typist.next-1 {
 				return
 			}
 		}
@@ -326,8 +374,10 @@ func (k *killing) typeUntilHeard() {
 }
 
 // wantGap checks what the reader has read that lost the keyboard for a while, as for a suspend, for which the kernel switches to a
-// terminal of its own: all up to some moment, and all from another on; and that the console has nothing but what is between.
-func (k *killing) wantGap() {
+// terminal of its own: all up to the fault at least, and all from some moment on; and that the console has nothing but what is
+// between. From the character free on, if it is not -1, nobody had the keyboard but the console: it has all of these, up to the
+// reader's.
+func (k *killing) wantGap(free int) {
 	k.Helper()
 	k.consoleTypes()
 	text := k.stream.text
@@ -335,21 +385,29 @@ func (k *killing) wantGap() {
 	for until < len(text) && numbers(text[:until+1], k.begun) == nil {
 		until++
 	}
-	from := k.typist.next - len(text[until:])
+	lost, from := k.begun+until, k.typist.next-len(text[until:])
 	if err := numbers(text[until:], from); err != nil {
 		k.Errorf("the reader has read %q from character %d on, and then what was not typed up to the last one: %v", text, k.begun, err)
 	}
-	for first := k.begun + until; first+len(k.typed) <= from; first++ {
-		if numbers(k.typed, first) == nil {
-			k.typed = ""
-			return
+	if lost < k.struck-inFlight {
+		k.Errorf("the reader has lost character %d, and the fault came after %d", lost, k.struck)
+	}
+	first := from - len(k.typed)
+	if free < 0 {
+		for first = lost; numbers(k.typed, first) != nil && first+len(k.typed) < from; {
+			first++
 		}
 	}
-	k.Errorf("tty%d has %q, and the reader %q; %d characters were typed", k.tty, k.typed, text, k.typist.next-k.begun)
+	if first < lost || numbers(k.typed, first) != nil || free >= 0 && first > max(free, lost) {
+		k.Errorf("tty%d has %q, and the reader %q from character %d on; %d were typed, from %d on to the console",
+			k.tty, k.typed, text, k.begun, k.typist.next, free)
+	}
+	k.typed = ""
 }
 
 // suspend suspends the machine as far as to the freezing of all programs.
 func (k *killing) suspend() {
+	k.logind.t = k
 	k.logind.prepareForSleep(true)
 	k.inhibitor.SetReadDeadline(time.Now().Add(machine.Limit))
 	if _, err := k.inhibitor.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
@@ -372,11 +430,12 @@ func killSwitch(k *killing) time.Duration {
 		return len(k.stream.down) == 0
 	})
 	k.wantConsole()
+	k.wantSilence(1)
 
 	k.tty = 1
 	machine.SwitchVT(k, k.tty)
-	k.stream.text, k.begun = "", k.typist.next
 	k.join()
+	k.wantSilence(2)
 	k.killReader()
 	return took
 }

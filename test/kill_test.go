@@ -47,7 +47,8 @@ type killStage struct {
 	logind    *logind       // or nil
 	inhibitor *os.File      // of kbdd, while there is a logind
 	config    []string      // kbdd's arguments
-	kbdd      *daemon       // one that lasts for all tries, or nil
+	kbdd      running       // one that lasts for all tries, or nil
+	unit      *unit         // what kbdd is, or nil
 	inUse     []string      // the programs that run without kbdd
 	usual     int           // the descriptors of that kbdd while nobody uses it
 	cgroup    *memoryCgroup // or nil
@@ -61,15 +62,22 @@ type killStage struct {
 type killing struct {
 	*attempt
 	*killStage
-	tty    int                       // the terminal that has the screen
-	typed  string                    // what was typed there
-	reader *reader                   // or nil
-	stream killStream                // what it has read
-	begun  int                       // the number of the first character that it could read
-	paced  bool                      // the typist goes no faster than it reads
-	lives  bool                      // it lives on
-	since  atomic.Pointer[time.Time] // from when on the time to recover counts
+	tty     int                       // the terminal that has the screen
+	typed   string                    // what was typed there
+	hung    []int                     // files that are open and not read
+	reader  *reader                   // or nil
+	stream  killStream                // what it has read
+	begun   int                       // the number of the first character that it could read
+	resumed int                       // how much it had read when it last got the keyboard
+	paced   bool                      // the typist goes no faster than it reads
+	lives   bool                      // it lives on
+	orphan  atomic.Bool               // no kbdd runs: nobody is to be waited for
+	struck  int                       // the number of the next character when the fault was about to come
+	since   atomic.Pointer[time.Time] // from when on the time to recover counts
 }
+
+// inFlight is how many characters the typist may be ahead of the reader. The kernel has room for 64 events that kbdd has not seen.
+const inFlight = 10
 
 func TestKillMatrix(t *testing.T) {
 	machine.Require(t)
@@ -79,17 +87,19 @@ func TestKillMatrix(t *testing.T) {
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 1, ' ', 0)
 	fmt.Fprintf(w, "| case\t| tried\t| recovered\t| p50\t| max\t|\n|---\t|---\t|---\t|---\t|---\t|\n")
-	for i, c := range slices.Concat(killReaderCases, killKbddCases, killSupervisedCases, killPanicCases()) {
+	kbdd := newUnit(t)
+	for i, c := range killCases(kbdd != nil) {
 		t.Run(c.name, func(t *testing.T) {
-			s := &killStage{t: t, console: newSoakConsole(t), nodes: map[string]*os.File{}}
+			s := &killStage{t: t, console: newSoakConsole(t), nodes: map[string]*os.File{}, unit: kbdd}
 			s.typist = &killTypist{rand: rand.New(rand.NewPCG(uint64(seed), uint64(i))), keyboard: &keyboard.Keyboard}
 			times := times
 			if times == 0 {
 				times = max(0, cmp.Or(c.short, killsShort))
 			}
+			begin := time.Now()
 			took := s.play(t, c, times)
 			row := fmt.Sprintf("| %s\t| %d\t| %d\t| %s\t| %s\t|\n", c.title(), times, len(took), quantile(took, 50), quantile(took, 100))
-			t.Log(row)
+			t.Logf("%s%v a try", row, (time.Since(begin) / time.Duration(max(times, 1))).Round(time.Millisecond))
 			fmt.Fprint(w, row)
 		})
 	}
@@ -98,6 +108,15 @@ func TestKillMatrix(t *testing.T) {
 	if t.Failed() {
 		t.Logf("again with KBDD_KILL_SEED=%d", seed)
 	}
+}
+
+// killCases are all cases, for a kbdd that is a unit of systemd or for one that is not.
+func killCases(isUnit bool) []killCase {
+	if isUnit {
+		return slices.Concat(killReaderCases, killKeptCases(systemd), killPanicCases(systemd), []killCase{killAnswerCase})
+	}
+	return slices.Concat(killReaderCases, killKbddCases, killKeptCases(supervisor), killPanicCases(supervisor),
+		[]killCase{killSupervisorCase}, killPanicCases(nobody), []killCase{killAnswerCase})
 }
 
 func (c *killCase) title() string {
@@ -117,6 +136,9 @@ func (s *killStage) play(t *testing.T, c killCase, times int) (took []time.Durat
 		var d time.Duration
 		failures := try(t, func(a *attempt) {
 			k := &killing{attempt: a, killStage: s, tty: 1}
+			if s.unit != nil {
+				s.unit.t = k
+			}
 			d = c.try(k)
 			k.wantNothingLeft()
 		})
@@ -126,8 +148,11 @@ func (s *killStage) play(t *testing.T, c killCase, times int) (took []time.Durat
 		}
 		t.Errorf("try %d: %s", n+1, strings.Join(failures, "\n"))
 		if s.kbdd != nil {
-			t.Logf("kbdd said:\n%s", s.kbdd.log)
-			s.kbdd.cmd.Process.Kill()
+			t.Logf("kbdd said:\n%s", s.kbdd.said())
+			if s.unit != nil {
+				t.Logf("systemd said:\n%s", s.unit.journal())
+			}
+			s.kbdd.kill()
 			s.kbdd = nil
 		}
 		s.typist.finish()
@@ -148,23 +173,37 @@ func quantile(took []time.Duration, p int) string {
 }
 
 // lastingKbdd is a kbdd that all tries use, as long as it lives.
-func (k *killing) lastingKbdd() *daemon {
+func (k *killing) lastingKbdd() running {
 	k.Helper()
-	if k.kbdd == nil {
+	switch {
+	case k.kbdd != nil:
+		return k.kbdd
+	case k.unit != nil:
+		k.unit.start(k)
+		k.kbdd = k.unit
+	default:
 		k.kbdd = startKbdd(k.t, k.config...)
 		if k.logind != nil {
 			k.inhibitor = k.logind.inhibited(k.kbdd)
 		} else {
-			machine.WaitUntil(k, "kbdd has looked for logind", func() bool { return strings.Contains(k.kbdd.log.String(), "logind") })
+			machine.WaitUntil(k, "kbdd has looked for logind", func() bool { return strings.Contains(k.kbdd.said(), "logind") })
 		}
-		k.usual = len(descriptors(k.kbdd.cmd.Process.Pid))
 	}
+	k.usual = len(descriptors(k.kbdd.pid()))
 	return k.kbdd
+}
+
+// renewKbdd ends a kbdd that is of no use for the next try.
+func (k *killing) renewKbdd() {
+	if k.kbdd != nil {
+		k.kbdd.kill()
+		k.kbdd = nil
+	}
 }
 
 // read begins the reading: r has the keyboard.
 func (k *killing) read(r *reader) *reader {
-	k.reader, k.begun, k.paced = r, k.typist.next, true
+	k.reader, k.begun, k.resumed, k.paced = r, k.typist.next, 0, true
 	return r
 }
 
@@ -172,6 +211,7 @@ func (k *killing) read(r *reader) *reader {
 func (k *killing) strike(fault func(), over func() bool) time.Duration {
 	k.Helper()
 	k.typeSome()
+	k.struck = k.typist.next
 	k.now()
 	done := make(chan struct{})
 	go func() {
@@ -189,7 +229,8 @@ func (k *killing) typeUntil(over func() bool) time.Duration {
 	defer k.typist.finish()
 	for deadline := time.Now().Add(machine.Limit); !over(); {
 		if k.Failed() || time.Now().After(deadline) {
-			k.Fatalf("not recovered after %v; tty%d has %q, the reader %q", machine.Limit, k.tty, k.typed, k.stream.text)
+			k.Fatalf("not recovered after %v and %d characters; tty%d has %q, up to %d, the reader %q, up to %d; orphan %v",
+				machine.Limit, k.typist.next, k.tty, k.typed, k.last(k.typed), k.stream.text, k.heard(), k.orphan.Load())
 		}
 		if k.lives {
 			k.pace()
@@ -210,14 +251,17 @@ func (k *killing) typeSome() {
 // pace waits for a reader that is behind, as it is where the machine is too slow for the typist, but not for ever: it may have lost
 // the keyboard. Without that the kernel would drop keys before kbdd has seen them.
 func (k *killing) pace() {
+	if k.orphan.Load() {
+		time.Sleep(10 * time.Millisecond) // there is all the time, and the next kbdd wants the CPU
+	}
 	begin := time.Now()
-	for k.paced {
+	for k.paced && !k.orphan.Load() {
 		if k.reader != nil {
 			k.hear()
 		}
-		behind := k.typist.next - 1 - max(k.last(k.stream.text), k.last(k.typed), k.begun-1)
+		behind := k.typist.next - 1 - max(k.heard(), k.last(k.typed), k.begun-1)
 		waited := time.Since(begin)
-		if behind < 8 || behind < 24 && waited > 50*time.Millisecond || waited > 500*time.Millisecond {
+		if behind < inFlight-2 || behind < inFlight && waited > 50*time.Millisecond || waited > 500*time.Millisecond {
 			return
 		}
 		time.Sleep(time.Millisecond)
@@ -226,13 +270,17 @@ func (k *killing) pace() {
 
 // last is the number of the last character of a text, which was typed not long ago, or -1.
 func (k *killing) last(text string) int {
+	text = text[max(0, len(text)-3):] // which is enough to tell
 	for n := k.typist.next - 1; n >= 0 && n >= k.typist.next-len(killChars) && text != ""; n-- {
-		if strings.HasSuffix(text, killChar(n)) {
+		if numbers(text, n+1-len(text)) == nil {
 			return n
 		}
 	}
 	return -1
 }
+
+// heard is the number of the last character that the reader has read since it got the keyboard, or -1.
+func (k *killing) heard() int { return k.last(k.stream.text[k.resumed:]) }
 
 // now has the time to recover count from now on.
 func (k *killing) now() {
@@ -299,7 +347,7 @@ func (k *killing) bury() {
 func (k *killing) killReader() {
 	k.Helper()
 	k.lives = false
-	k.begun, k.stream.text = k.typist.next, "" // what was typed meanwhile was looked at
+	k.begun, k.resumed, k.stream.text = k.typist.next, 0, "" // what was typed meanwhile was looked at
 	k.strike(func() {
 		k.reader.cmd.Process.Kill()
 		k.bury()

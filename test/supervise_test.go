@@ -24,7 +24,13 @@ type supervised struct {
 
 func startSupervised(t testing.TB, args ...string) *supervised {
 	t.Helper()
-	s := &supervised{startKbdd(t, append([]string{"-supervise"}, args...)...), 0}
+	return startSupervisedWith(t, nil, args...)
+}
+
+// startSupervisedWith is startSupervised for a supervisor that is prepared otherwise, or not if prepare is nil.
+func startSupervisedWith(t testing.TB, prepare func(*exec.Cmd), args ...string) *supervised {
+	t.Helper()
+	s := &supervised{startKbddWith(t, prepare, append([]string{"-supervise"}, args...)...), 0}
 	s.awaitReady()
 	return s
 }
@@ -36,8 +42,8 @@ func (s *supervised) awaitReady() {
 	machine.WaitUntil(s.t, "kbdd is ready", func() bool { return strings.Count(s.log.String(), "msg=ready") >= s.lives })
 }
 
-// child is the process id of kbdd.
-func (s *supervised) child() int {
+// pid is that of kbdd, the child.
+func (s *supervised) pid() int {
 	s.t.Helper()
 	found := 0
 	machine.WaitUntil(s.t, "there is a child", func() bool {
@@ -56,9 +62,18 @@ func (s *supervised) child() int {
 
 func (s *supervised) signal(sig syscall.Signal) {
 	s.t.Helper()
-	if err := unix.Kill(s.child(), sig); err != nil {
+	if err := unix.Kill(s.pid(), sig); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// withoutNext has the supervisor start no next kbdd as long as f runs.
+func (s *supervised) withoutNext(f func()) {
+	s.t.Helper()
+	s.cmd.Process.Signal(unix.SIGSTOP)
+	machine.WaitUntil(s.t, "the supervisor has stopped", func() bool { return isStopped(s.cmd.Process.Pid) })
+	defer s.cmd.Process.Signal(unix.SIGCONT)
+	f()
 }
 
 const eviocgrab = 0x40044590
@@ -80,6 +95,8 @@ func TestReaderOutlivesKbdd(t *testing.T) {
 	tty, keyboard := machine.OpenConsole(t, 1), machine.NewUinput(t, machine.UinputConfig{Name: "typist"})
 	s := startSupervised(t)
 	waiting, polling, late := startReaderIn(t, "read, and nothing else"), startReaderIn(t, "poll"), openDescriptor(t, os.O_RDONLY)
+	typed := ""     // on the console, while no kbdd ran
+	interrupts := 0 // at most, in poll(2): one for each change
 	for i, end := range []syscall.Signal{unix.SIGKILL, unix.SIGTERM, unix.SIGABRT, unix.SIGKILL, unix.SIGKILL} {
 		t.Run(fmt.Sprint(i, " ", unix.SignalName(end)), func(t *testing.T) {
 			keyboard.Type("a")
@@ -88,8 +105,22 @@ func TestReaderOutlivesKbdd(t *testing.T) {
 			keyboard.Press(machine.KeyLeftShift) // held over the change
 			waiting.want("2a")
 			polling.want("2a")
-			s.signal(end)
+			if end == unix.SIGTERM {
+				s.signal(end)
+			} else {
+				typed += "x"
+				s.withoutNext(func() {
+					s.signal(end)
+					machine.WaitUntil(t, "the keyboard is given back", func() bool { return !muted(t, keyboard.Node()) })
+					keyboard.Type("x")
+					wantScreen(t, tty, typed)
+				})
+			}
 			s.awaitReady()
+			interrupts++
+			if n := polling.interrupts.Load(); int(n) > interrupts {
+				t.Errorf("poll(2) was interrupted %d times by %d changes of kbdd", n, interrupts)
+			}
 			waiting.want("aa")
 			polling.want("aa")
 			machine.WaitUntil(t, "the keyboard is taken again", func() bool { return muted(t, keyboard.Node()) })
@@ -100,13 +131,13 @@ func TestReaderOutlivesKbdd(t *testing.T) {
 			late.wantRead(6, "1e 9e 2a aa 30 b0")
 		})
 	}
-	wantScreen(t, tty, "")
+	wantScreen(t, tty, typed)
 	waiting.kill()
 	polling.kill()
 	late.close()
 	machine.WaitUntil(t, "the keyboard is given back", func() bool { return !muted(t, keyboard.Node()) })
 	keyboard.Type("c")
-	wantScreen(t, tty, "c")
+	wantScreen(t, tty, typed+"c")
 }
 
 func TestHungKbddIsReplaced(t *testing.T) {
@@ -132,10 +163,10 @@ func TestSupervisorIsToldToReplaceKbdd(t *testing.T) {
 	keyboard := machine.NewUinput(t, machine.UinputConfig{Name: "typist"})
 	s := startSupervised(t)
 	f := open(t, os.O_RDONLY)
-	first := s.child()
+	first := s.pid()
 	s.cmd.Process.Signal(unix.SIGUSR2)
 	s.awaitReady()
-	if s.child() == first {
+	if s.pid() == first {
 		t.Error("it is the same kbdd still")
 	}
 	machine.WaitUntil(t, "the keyboard is taken again", func() bool { return muted(t, keyboard.Node()) })
@@ -161,6 +192,63 @@ func TestSupervisorTakesAllWithIt(t *testing.T) {
 	}
 	keyboard.Type("c")
 	wantScreen(t, tty, "c")
+}
+
+// TestSupervisorKeepsNothingOfTheDead kills kbdd again and again: 8 times, or 20 where KBDD_KILLS is set, for the supervisor starts
+// the next one ever later.
+func TestSupervisorKeepsNothingOfTheDead(t *testing.T) {
+	machine.Require(t)
+	kills := 8
+	if os.Getenv("KBDD_KILLS") != "" {
+		kills = 20
+	}
+	keyboard := machine.NewUinput(t, machine.UinputConfig{Name: "typist"})
+	s := startSupervised(t)
+	r := startReader(t)
+	var first [2]int // the descriptors of the supervisor and of kbdd, after the first change
+	for n := range kills {
+		s.signal(unix.SIGKILL)
+		s.awaitReady()
+		machine.WaitUntil(t, "the keyboard is taken again", func() bool { return muted(t, keyboard.Node()) })
+		keyboard.Type("a")
+		r.want("1e 9e")
+		var now [2]int
+		same := func() bool {
+			now = [2]int{len(descriptors(s.cmd.Process.Pid)), len(descriptors(s.pid()))}
+			return n == 0 || now[0] <= first[0] && now[1] <= first[1]
+		}
+		machine.WaitUntil(t, "there are no more descriptors than after the first change", same)
+		if n == 0 {
+			first = now
+		}
+	}
+	t.Logf("%d descriptors of the supervisor, %d of kbdd", first[0], first[1])
+}
+
+// TestStoppedSupervisorHarmsNobody has kbdd go on while its supervisor is stopped.
+func TestStoppedSupervisorHarmsNobody(t *testing.T) {
+	machine.Require(t)
+	tty, keyboard := machine.OpenConsole(t, 1), machine.NewUinput(t, machine.UinputConfig{Name: "typist"})
+	s := startSupervised(t)
+	r := startReader(t)
+	s.withoutNext(func() {
+		keyboard.Type("a")
+		r.want("1e 9e")
+		r.kill()
+		machine.WaitUntil(t, "the keyboard is given back", func() bool { return !muted(t, keyboard.Node()) })
+		keyboard.Type("b")
+		wantScreen(t, tty, "b")
+		r = startReader(t)
+		keyboard.Type("c")
+		r.want("2e ae")
+	})
+	r.kill()
+	machine.WaitUntil(t, "the keyboard is given back", func() bool { return !muted(t, keyboard.Node()) })
+	keyboard.Type("d")
+	wantScreen(t, tty, "bd")
+	if err := s.end(unix.SIGTERM); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestSupervisorEndsWithAKbddThatCannotStart(t *testing.T) {

@@ -87,7 +87,7 @@ func (l *logind) Inhibit(what, _, _, mode string) (dbus.UnixFD, *dbus.Error) {
 }
 
 // inhibited waits until kbdd holds an inhibitor, and no one else does.
-func (l *logind) inhibited(kbdd *daemon) *os.File {
+func (l *logind) inhibited(kbdd interface{ pid() int }) *os.File {
 	l.t.Helper()
 	var pipe inhibitor
 	select {
@@ -100,7 +100,7 @@ func (l *logind) inhibited(kbdd *daemon) *os.File {
 		l.t.Fatal(err)
 	}
 	machine.WaitUntil(l.t, "kbdd has the inhibitor", func() bool {
-		links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", kbdd.cmd.Process.Pid))
+		links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", kbdd.pid()))
 		return slices.ContainsFunc(links, func(link string) bool {
 			target, err := os.Readlink(link)
 			return err == nil && target == name
@@ -118,15 +118,21 @@ func (l *logind) prepareForSleep(begins bool) {
 	}
 }
 
-// freeze suspends the machine as far as to the freezing of all programs, and resumes at once.
-func freeze(t testing.TB) error {
+// suspendToFreezer has a suspend go as far as to the freezing of all programs, and the machine resume at once.
+func suspendToFreezer(t testing.TB) {
 	t.Helper()
 	if err := os.WriteFile("/sys/power/pm_test", []byte("freezer"), 0); err != nil {
 		t.Fatal(err)
 	}
-	defer os.WriteFile("/sys/power/pm_test", []byte("none"), 0)
+	t.Cleanup(func() { os.WriteFile("/sys/power/pm_test", []byte("none"), 0) })
 	// It stays frozen for so many seconds; 5 where that cannot be set.
 	_ = os.WriteFile("/sys/module/suspend/parameters/pm_test_delay", []byte("0"), 0)
+}
+
+// freeze suspends the machine as far as to the freezing of all programs.
+func freeze(t testing.TB) error {
+	t.Helper()
+	suspendToFreezer(t)
 	return os.WriteFile("/sys/power/state", []byte("freeze"), 0)
 }
 
@@ -157,6 +163,45 @@ func TestMachineSuspendsWhileProgramsWait(t *testing.T) {
 	inRead.want("30 b0")
 	inPoll.want("30 b0")
 	wantScreen(t, tty, "")
+}
+
+func TestOnlyLogindTellsOfASuspend(t *testing.T) {
+	machine.Require(t)
+	l := startLogind(t)
+	kbdd := startKbdd(t)
+	inhibitor := l.inhibited(kbdd)
+	stranger, err := dbus.Connect(os.Getenv("DBUS_SYSTEM_BUS_ADDRESS"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close()
+	(&logind{t: t, bus: stranger}).prepareForSleep(true)
+	var names []string
+	if err := stranger.BusObject().Call("org.freedesktop.DBus.ListNames", 0).Store(&names); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names { // one of them is kbdd
+		stranger.Send(&dbus.Message{
+			Type: dbus.TypeSignal,
+			Headers: map[dbus.HeaderField]dbus.Variant{
+				dbus.FieldDestination: dbus.MakeVariant(name),
+				dbus.FieldPath:        dbus.MakeVariant(dbus.ObjectPath("/org/freedesktop/login1")),
+				dbus.FieldInterface:   dbus.MakeVariant("org.freedesktop.login1.Manager"),
+				dbus.FieldMember:      dbus.MakeVariant("PrepareForSleep"),
+				dbus.FieldSignature:   dbus.MakeVariant(dbus.SignatureOf(true)),
+			},
+			Body: []any{true},
+		}, nil)
+	}
+	if err := stranger.BusObject().Call("org.freedesktop.DBus.GetId", 0).Err; err != nil { // the bus has passed all on
+		t.Fatal(err)
+	}
+	l.prepareForSleep(false)
+	l.inhibited(kbdd) // it has heard both
+	inhibitor.Close()
+	if strings.Contains(kbdd.said(), "about to suspend") {
+		t.Error("kbdd stops programs for anybody on the bus")
+	}
 }
 
 func TestWithoutLogindKbddSaysWhatThatMeans(t *testing.T) {
