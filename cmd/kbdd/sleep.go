@@ -20,6 +20,8 @@ import (
 // freeze a program whose request is with a server that is frozen already, and gives up after 20 s. So the programs that
 // wait are stopped before logind suspends, and go on afterwards. In the meantime they see nothing but an EINTR.
 
+const logindName = "org.freedesktop.login1"
+
 // stopEvery is how often it is looked for programs that have begun to wait since.
 const stopEvery = 20 * time.Millisecond
 
@@ -31,10 +33,11 @@ func followSleep(ctx context.Context, log *slog.Logger, waiters func() []cuse.Wa
 		return err
 	}
 	defer bus.Close()
-	logind := bus.Object("org.freedesktop.login1", "/org/freedesktop/login1")
+	logind := bus.Object(logindName, "/org/freedesktop/login1")
 	signals := make(chan *dbus.Signal, 8)
 	bus.Signal(signals)
-	err = bus.AddMatchSignal(dbus.WithMatchInterface("org.freedesktop.login1.Manager"), dbus.WithMatchMember("PrepareForSleep"))
+	err = bus.AddMatchSignal(dbus.WithMatchSender(logindName),
+		dbus.WithMatchInterface(logindName+".Manager"), dbus.WithMatchMember("PrepareForSleep"))
 	if err != nil {
 		return err
 	}
@@ -59,7 +62,7 @@ func followSleep(ctx context.Context, log *slog.Logger, waiters func() []cuse.Wa
 				return fmt.Errorf("logind: the system bus is gone")
 			}
 			var begins bool
-			if dbus.Store(sig.Body, &begins) != nil {
+			if !isOf(bus, sig, logindName) || dbus.Store(sig.Body, &begins) != nil {
 				continue
 			}
 			sleeping(begins)
@@ -77,6 +80,13 @@ func followSleep(ctx context.Context, log *slog.Logger, waiters func() []cuse.Wa
 			}
 		}
 	}
+}
+
+// isOf tells if a signal is of who has this name. Anybody on the bus may send us any signal, whatever we have asked for.
+func isOf(bus *dbus.Conn, sig *dbus.Signal, name string) bool {
+	var owner string
+	err := bus.BusObject().Call("org.freedesktop.DBus.GetNameOwner", 0, name).Store(&owner)
+	return err == nil && owner == sig.Sender
 }
 
 // inhibit has logind wait with suspending until the file is closed, or for as long as its InhibitDelayMaxSec says.
