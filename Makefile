@@ -49,6 +49,7 @@ unit:
 test: check all vmrun ## all tests: the unit tests, and those in the QEMU machine
 	KBDD_VM_TESTS=1 VMRUN_FLAGS="$(IN_MACHINE) $(PROGRAMS)" $(GO) test -count=1 -p 1 $(STATIC) -exec $(VMRUN) -skip TestKillMatrix $(MACHINE)
 	KBDD_VM_TESTS=1 VMRUN_FLAGS="$(IN_MACHINE) $(DIRECT)" $(GO) test -count=1 $(STATIC) -exec $(VMRUN) -run TestDirect ./test
+	KBDD_VM_TESTS=1 VMRUN_FLAGS="$(IN_MACHINE) $(PROGRAMS)" $(GO) test -count=1 $(STATIC) -exec $(VMRUN) -run TestKillMatrix ./test
 
 DEBS = $(CURDIR)/bin/test-debian
 test-debian: vmrun ## the packages: install, use, upgrade and remove the .deb on a whole Debian in QEMU, about 4 minutes

@@ -37,7 +37,7 @@ func killKeptCases(by parents) []killCase {
 	kbdd := map[parents]string{supervisor: "supervised kbdd: ", systemd: "kbdd: "}[by]
 	return []killCase{
 		{name: kbdd + "SIGKILL", until: untilRead, try: killKept(signalKbdd(unix.SIGKILL))},
-		{name: kbdd + "SIGSTOP", until: untilRead, short: 1, try: killKept(signalKbdd(unix.SIGSTOP))},
+		{name: kbdd + "SIGSTOP", until: untilRead, short: -1, try: killKept(signalKbdd(unix.SIGSTOP))},
 		{name: kbdd + "out of memory", until: untilRead, begin: limitMemory, try: killKept(func(k *killing, kbdd kept) { kbdd.exhaust(k) })},
 		{name: kbdd + "/dev/cuse aborted", try: killKeptByAbort},
 	}

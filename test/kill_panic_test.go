@@ -81,7 +81,7 @@ func killPanicCases(by parents) (cases []killCase) {
 		if p.by&by == 0 {
 			continue
 		}
-		c := killCase{name: "kbdd panics: " + p.goroutine, begin: p.begin, try: p.try, short: 1}
+		c := killCase{name: "kbdd panics: " + p.goroutine, begin: p.begin, try: p.try}
 		if by != nobody {
 			c.try = p.tryKept
 		}
@@ -89,14 +89,14 @@ func killPanicCases(by parents) (cases []killCase) {
 			c.until = untilRead
 		}
 		if by == supervisor {
-			c.name = "supervised " + c.name
+			c.name, c.short = "supervised "+c.name, -1 // each of them takes long
 		}
 		cases = append(cases, c)
 	}
 	return cases
 }
 
-var killAnswerCase = killCase{name: "kbdd panics: answer to kbdctl", until: "kbdd goes on; until the reader reads", try: killAnswer, short: 1}
+var killAnswerCase = killCase{name: "kbdd panics: answer to kbdctl", until: "kbdd goes on; until the reader reads", try: killAnswer}
 
 // try has a kbdd panic that is nobody's.
 func (p *killPanic) try(k *killing) time.Duration {

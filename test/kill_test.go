@@ -25,8 +25,8 @@ import (
 //     without are what they should be; and a reader that lives on has a break for each make;
 //   - nothing is left over: no process, living or dead, no descriptor, no request that is not answered, no device.
 
-// Where nobody says how often each case is tried, it is so often, and each panic once.
-const killsShort = 2
+// Where nobody says how often each case is tried, it is so often.
+const killsShort = 1
 
 // A killCase is a fault.
 type killCase struct {
