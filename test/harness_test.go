@@ -61,6 +61,7 @@ func startKbddWith(t testing.TB, prepare func(*exec.Cmd), args ...string) *daemo
 	d.cmd = exec.Command("kbdd", args...)
 	d.cmd.Env = append(os.Environ(), "GODEBUG=", "NOTIFY_SOCKET="+socket) // its scheduler is as it will be
 	d.cmd.Stderr = d.log
+	d.cmd.WaitDelay = machine.Limit // a child that outlives it may have its standard error
 	if prepare != nil {
 		prepare(d.cmd)
 	}

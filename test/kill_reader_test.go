@@ -277,7 +277,8 @@ func (k *killing) join() {
 	k.consoleTypes()
 	text := k.stream.text[k.resumed:]
 	from := k.typist.next - len(text)
-	if numbers(k.typed, first) != nil || numbers(text, from) != nil || first+len(k.typed) != from {
+	neither := from - first - len(k.typed)
+	if numbers(k.typed, first) != nil || numbers(text, from) != nil || neither < 0 || neither > handedOver {
 		k.Errorf("of %d characters tty%d has %q, and then the reader %q", k.typist.next-first, k.tty, k.typed, text)
 	}
 	k.typed, k.stream.text, k.resumed, k.begun = "", "", 0, k.typist.next
@@ -376,7 +377,7 @@ func (k *killing) typeUntilHeard() {
 // wantGap checks what the reader has read that lost the keyboard for a while, as for a suspend, for which the kernel switches to a
 // terminal of its own: all up to the fault at least, and all from some moment on; and that the console has nothing but what is
 // between. From the character free on, if it is not -1, nobody had the keyboard but the console: it has all of these, up to the
-// reader's.
+// hand-over to the reader.
 func (k *killing) wantGap(free int) {
 	k.Helper()
 	k.consoleTypes()
@@ -392,13 +393,12 @@ func (k *killing) wantGap(free int) {
 	if lost < k.struck-inFlight {
 		k.Errorf("the reader has lost character %d, and the fault came after %d", lost, k.struck)
 	}
-	first := from - len(k.typed)
-	if free < 0 {
-		for first = lost; numbers(k.typed, first) != nil && first+len(k.typed) < from; {
-			first++
-		}
+	ok := false
+	for first := lost; !ok && first+len(k.typed) <= from; first++ {
+		ok = numbers(k.typed, first) == nil &&
+			(free < 0 || first <= max(free, lost) && first+len(k.typed) >= from-handedOver)
 	}
-	if first < lost || numbers(k.typed, first) != nil || free >= 0 && first > max(free, lost) {
+	if !ok {
 		k.Errorf("tty%d has %q, and the reader %q from character %d on; %d were typed, from %d on to the console",
 			k.tty, k.typed, text, k.begun, k.typist.next, free)
 	}

@@ -76,6 +76,10 @@ type killing struct {
 	since   atomic.Pointer[time.Time] // from when on the time to recover counts
 }
 
+// handedOver is how many characters neither the console has nor the reader, where kbdd takes the keyboard: of keys that go down just
+// then it cannot tell if the console has heard them, and has nobody hear them.
+const handedOver = 5
+
 // inFlight is how many characters the typist may be ahead of the reader. The kernel has room for 64 events that kbdd has not seen.
 const inFlight = 10
 
