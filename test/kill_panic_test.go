@@ -167,7 +167,7 @@ func (k *killing) typesAfter(ended func() bool) func() bool {
 // wantPanic checks where kbdd has panicked.
 func (k *killing) wantPanic(kbdd running, root string) {
 	k.Helper()
-	_, trace, panicked := strings.Cut(kbdd.said(), "\npanic: ")
+	_, trace, panicked := strings.Cut("\n"+kbdd.said(), "\npanic: ")
 	_, trace, _ = strings.Cut(trace, "\ngoroutine ") // the first is the one that panicked
 	trace, _, _ = strings.Cut(trace, "\n\n")
 	if !panicked || !strings.Contains(trace, root) {
