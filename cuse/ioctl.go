@@ -63,14 +63,14 @@ func (d *Device) startIoctl(h *Handle, in *fuse.IoctlIn, payload []byte) {
 		return
 	}
 	d.start(unique, func(ctx context.Context) {
-		defer h.endCall(unique)
 		result, err := f.Ioctl(ctx, c)
 		if err != nil {
 			d.reply(unique, err)
-			return
+		} else {
+			out := fuse.IoctlOut{Result: int32(result)}
+			d.replyWith(unique, append(bytesOf(&out), c.Out...))
 		}
-		out := fuse.IoctlOut{Result: int32(result)}
-		d.replyWith(unique, append(bytesOf(&out), c.Out...))
+		h.endCall(unique) // not deferred: after a panic the next server answers
 	})
 }
 

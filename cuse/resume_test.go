@@ -5,6 +5,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -15,13 +16,19 @@ import (
 )
 
 // A keptWell is a well that can be kept.
-type keptWell struct{ well }
+type keptWell struct {
+	well
+	panics bool // its ioctls do; but so that the test goes on
+}
 
 func (w *keptWell) AppendBinary(dst []byte) ([]byte, error) { return append(dst, w.data...), nil }
 
 func (w *keptWell) IoctlSize(uint32) (in, out int, ok bool) { return 0, 0, true }
 
 func (w *keptWell) Ioctl(ctx context.Context, _ *Ioctl) (int, error) {
+	if w.panics {
+		runtime.Goexit() // which runs what is deferred
+	}
 	<-ctx.Done()
 	return 0, ctx.Err()
 }
@@ -53,13 +60,13 @@ func (k *keptRig) open(ctx context.Context, h *Handle) (File, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	w := &keptWell{well{Handle: h}}
+	w := &keptWell{well: well{Handle: h}}
 	k.files = append(k.files, w)
 	return w, nil
 }
 
 func (k *keptRig) restore(h *Handle, state []byte) (File, error) {
-	w := &keptWell{well{Handle: h, data: bytes.Clone(state)}}
+	w := &keptWell{well: well{Handle: h, data: bytes.Clone(state)}}
 	k.files = append(k.files, w)
 	return w, nil
 }
@@ -280,6 +287,16 @@ func TestIoctlUnderWayIsInterrupted(t *testing.T) {
 	k.wantAnswer(unique, unix.EINTR, "")
 	k = k.die()
 	k.wantNothing()
+}
+
+func TestIoctlThatPanicsIsInterrupted(t *testing.T) {
+	k := newKeptRig(t)
+	k.openFile()
+	k.files[0].panics = true
+	unique := k.ask(opIoctl, body(fuse.IoctlIn{Fh: 1}))
+	k.dev.calls.Wait()
+	k = k.die()
+	k.wantAnswer(unique, unix.EINTR, "")
 }
 
 func TestOpenUnderWayIsFinished(t *testing.T) {
