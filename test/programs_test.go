@@ -65,6 +65,7 @@ func typedAt(t testing.TB, cmd *exec.Cmd, keyboard *machine.Keyboard, bytes int)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { cmd.Process.Kill() })
 	cmd.Stdin.(*os.File).Close()
 	pid := cmd.Process.Pid
 	machine.WaitUntil(t, cmd.String()+" waits", func() bool { return waitsForKeys(pid) })
@@ -79,7 +80,9 @@ func typedAt(t testing.TB, cmd *exec.Cmd, keyboard *machine.Keyboard, bytes int)
 		})
 		cmd.Process.Signal(unix.SIGTERM)
 	}
-	if err := cmd.Wait(); err != nil && bytes == 0 {
+	end := make(chan error, 1)
+	go func() { end <- cmd.Wait() }()
+	if err := result(t, end); err != nil && bytes == 0 {
 		t.Errorf("%s: %v", cmd, err)
 	}
 	return text.String()
