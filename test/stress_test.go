@@ -128,50 +128,6 @@ func (k *typist) heard(stream []byte) (own []byte) {
 	return own
 }
 
-// check tells what is wrong with what a reader has heard of the typist: all of it, or for one who came late what was typed
-// since, but for the releases of keys that were down. Of late is known that it was there before byte number there was typed;
-// what it has heard before that is a matter of luck.
-func (k *typist) check(stream []byte, late bool, there int) error {
-	heard := k.heard(stream)
-	if !late {
-		if !bytes.Equal(heard, k.typed) {
-			return fmt.Errorf("%d bytes were typed, %d were read: %w", len(k.typed), len(heard), differ(heard, k.typed))
-		}
-		return nil
-	}
-	const heldAtMost = 2
-	for missed := range heldAtMost + 1 {
-		from := len(k.typed) - len(heard) - missed
-		if from >= 0 && from <= there && bytes.Equal(withoutLooseBreaks(k.typed[from:]), heard) {
-			return nil
-		}
-	}
-	return fmt.Errorf("%d bytes were read, which are not the last of the %d that were typed, from byte %d at the latest",
-		len(heard), len(k.typed), there)
-}
-
-// differ tells where two streams begin to differ.
-func differ(got, want []byte) error {
-	for i := range min(len(got), len(want)) {
-		if got[i] != want[i] {
-			return fmt.Errorf("from byte %d on % x, want % x", i, got[i:min(i+10, len(got))], want[i:min(i+10, len(want))])
-		}
-	}
-	return fmt.Errorf("they are alike for as long as the shorter one goes")
-}
-
-// withoutLooseBreaks leaves out the breaks that have no make before them.
-func withoutLooseBreaks(stream []byte) (rest []byte) {
-	var down [128]bool
-	for _, b := range stream {
-		if b&0x80 == 0 || down[b&0x7f] {
-			rest = append(rest, b)
-			down[b&0x7f] = b&0x80 == 0
-		}
-	}
-	return rest
-}
-
 // parameter is what an environment variable says, or else a default.
 func parameter[T any](t testing.TB, name string, usual T, parse func(string) (T, error)) T {
 	t.Helper()
