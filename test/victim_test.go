@@ -2,7 +2,6 @@ package test
 
 import (
 	"bufio"
-	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -51,12 +50,6 @@ func (v *victim) wantLine(want string) {
 	if line := result(v.t, v.lines); line != want {
 		v.t.Fatalf("the process says %q, want %q", line, want)
 	}
-}
-
-// waitIn waits until the process waits in a system call.
-func (v *victim) waitIn(number int) {
-	v.t.Helper()
-	machine.WaitUntil(v.t, "the process waits", func() bool { return inCall(fmt.Sprint("/proc/", v.cmd.Process.Pid), number) })
 }
 
 // kill ends the process with SIGKILL, and returns when it is reaped, for which it needs no key.
