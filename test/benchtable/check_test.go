@@ -41,35 +41,57 @@ func TestCheck(t *testing.T) {
 			r.Instructions["Idle/reader"]["resident-MiB"] = 15.9
 			r.Instructions["Idle/reader"]["wakeups/min"] = 60
 		}, ""},
-		{"slow reads", func(r *results) { r.Instructions["Latency/kbdd/read"]["p50-us"] = 18.9 },
-			"kbdd/read is 1.26 of server/read at p50, more than 1.25"},
-		{"slow polls", func(r *results) { r.Instructions["Latency/kbdd/poll"]["p50-us"] = 20 },
-			"kbdd/poll is 1.33 of server/poll at p50, more than 1.25"},
-		{"slow epolls", func(r *results) { r.Instructions["Latency/kbdd/epoll"]["p50-us"] = 20 },
-			"kbdd/epoll is 1.33 of server/epoll at p50, more than 1.25"},
-		{"slow where it is kept", func(r *results) { r.Instructions["Latency/kept/read"]["p50-us"] = 20 },
-			"kept/read is 1.33 of server/read at p50, more than 1.25"},
-		{"no faster than a terminal", func(r *results) { r.Instructions["Latency/vt"]["p50-us"] = 15 },
-			"kbdd/read, 15 thousand instructions at p50, is not below vt, 15"},
-		{"it wakes", func(r *results) { r.Instructions["Idle/nobody"]["wakeups/min"] = 2 },
-			"Idle/nobody has 2 wakeups/min, more than none"},
-		{"it makes system calls", func(r *results) { r.Instructions["Idle/nobody/deployed"]["syscalls/min"] = 3 },
-			"Idle/nobody/deployed has 3 syscalls/min, more than none"},
+		{
+			"slow reads", func(r *results) { r.Instructions["Latency/kbdd/read"]["p50-us"] = 18.9 },
+			"kbdd/read is 1.26 of server/read at p50, more than 1.25",
+		},
+		{
+			"slow polls", func(r *results) { r.Instructions["Latency/kbdd/poll"]["p50-us"] = 20 },
+			"kbdd/poll is 1.33 of server/poll at p50, more than 1.25",
+		},
+		{
+			"slow epolls", func(r *results) { r.Instructions["Latency/kbdd/epoll"]["p50-us"] = 20 },
+			"kbdd/epoll is 1.33 of server/epoll at p50, more than 1.25",
+		},
+		{
+			"slow where it is kept", func(r *results) { r.Instructions["Latency/kept/read"]["p50-us"] = 20 },
+			"kept/read is 1.33 of server/read at p50, more than 1.25",
+		},
+		{
+			"no faster than a terminal", func(r *results) { r.Instructions["Latency/vt"]["p50-us"] = 15 },
+			"kbdd/read, 15 thousand instructions at p50, is not below vt, 15",
+		},
+		{
+			"it wakes", func(r *results) { r.Instructions["Idle/nobody"]["wakeups/min"] = 2 },
+			"Idle/nobody has 2 wakeups/min, more than none",
+		},
+		{
+			"it makes system calls", func(r *results) { r.Instructions["Idle/nobody/deployed"]["syscalls/min"] = 3 },
+			"Idle/nobody/deployed has 3 syscalls/min, more than none",
+		},
 		{"late", func(r *results) { r.Instructions["Start"]["ready-ms"] = 50.1 }, "kbdd is ready after 50.1 ms, more than 50"},
-		{"fat", func(r *results) { r.Instructions["Idle/readers=64"]["resident-MiB"] = 16 },
-			"Idle/readers=64 by instructions: 16 MiB are resident, not less than 16"},
-		{"fat in real time", func(r *results) { r.Real["Load/keyboards=1/readers=64"]["resident-MiB"] = 17 },
-			"Load/keyboards=1/readers=64 by real time: 17 MiB are resident, not less than 16"},
+		{
+			"fat", func(r *results) { r.Instructions["Idle/readers=64"]["resident-MiB"] = 16 },
+			"Idle/readers=64 by instructions: 16 MiB are resident, not less than 16",
+		},
+		{
+			"fat in real time", func(r *results) { r.Real["Load/keyboards=1/readers=64"]["resident-MiB"] = 17 },
+			"Load/keyboards=1/readers=64 by real time: 17 MiB are resident, not less than 16",
+		},
 		{"two at once", func(r *results) {
 			r.Instructions["Start"]["ready-ms"] = 60
 			r.Instructions["Idle/nobody"]["wakeups/min"] = 2
 		}, "Idle/nobody has 2 wakeups/min, more than none\nkbdd is ready after 60 ms, more than 50"},
 		{"no real time", func(r *results) { r.Real = nil }, "nothing was measured in real time"},
 		{"half of the real time", func(r *results) { delete(r.Real, "Latency/vt") }, "Latency/vt in p50-us was not measured"},
-		{"no server", func(r *results) { delete(r.Instructions, "Latency/server/read") },
-			"Latency/server/read in p50-us was not measured"},
-		{"no memory", func(r *results) { delete(r.Instructions["Idle/reader"], "resident-MiB") },
-			"Idle/reader in resident-MiB was not measured"},
+		{
+			"no server", func(r *results) { delete(r.Instructions, "Latency/server/read") },
+			"Latency/server/read in p50-us was not measured",
+		},
+		{
+			"no memory", func(r *results) { delete(r.Instructions["Idle/reader"], "resident-MiB") },
+			"Idle/reader in resident-MiB was not measured",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r, got := good(), ""
