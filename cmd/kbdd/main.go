@@ -7,8 +7,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // version is set by the linker.
@@ -31,11 +36,30 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// exitConfig is the exit status where the command line or the configuration is wrong: EX_CONFIG of sysexits.h. It must not be 2,
-// which is that of a panic: kbdd.service starts kbdd again after the one and not after the other.
-const exitConfig = 78
+// Exit statuses: those of sysexits.h(3), so that none is 2, with which Go ends a program that panics. kbdd.service and the
+// supervisor start kbdd again after a panic and a failure, and not after the others.
+const (
+	exitFailure = 1
+	exitPanic   = 2  // Go's
+	exitUsage   = 64 // EX_USAGE: the command line is wrong
+	exitCannot  = 69 // EX_UNAVAILABLE: kbdd cannot work here, whoever starts it again
+	exitConfig  = 78 // EX_CONFIG: the configuration is wrong
+)
 
-// run is the program: 0 for success, 1 for failure, or exitConfig.
+// unlessKept is the status for what only a person can mend. Where an earlier kbdd has left devices it is a plain failure, so
+// that kbdd is started again until it is mended: programs have these devices open, and they are kept until then.
+func unlessKept(status int) int {
+	if n, _ := strconv.Atoi(os.Getenv("LISTEN_FDS")); n == 0 {
+		return status
+	}
+	time.Sleep(keptPause)
+	return exitFailure
+}
+
+// keptPause is for the log's sake.
+var keptPause = 2 * time.Second
+
+// run is the program.
 func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("kbdd", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -53,7 +77,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return 0
 	case err != nil:
 		fmt.Fprintf(stderr, "kbdd: %v; \"kbdd -h\" lists the options\n", err)
-		return exitConfig
+		return exitUsage
 	case *showVersion:
 		fmt.Fprintln(stdout, "kbdd", version)
 		return 0
@@ -61,7 +85,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	conf, err := loadConfig(*path)
 	if err != nil {
 		fmt.Fprintf(stderr, "kbdd: %v\n", err)
-		return exitConfig
+		if *check {
+			return exitConfig
+		}
+		return unlessKept(exitConfig)
 	}
 	switch {
 	case *check:
@@ -74,7 +101,28 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "kbdd: %v\n", err)
-		return 1
+		if isLasting(err) {
+			return unlessKept(exitCannot)
+		}
+		return exitFailure
 	}
 	return 0
 }
+
+// isLasting tells if kbdd could not make its device for a reason that does not go away by itself: there is no CUSE, there are no
+// rights, or a file has the device's place. Another kbdd, which has it, may end.
+func isLasting(err error) bool {
+	if _, ok := errors.AsType[noDeviceError](err); !ok {
+		return false
+	}
+	if errors.Is(err, fs.ErrExist) {
+		st, err := os.Lstat("/dev/kbd0")
+		return err == nil && st.Mode()&fs.ModeCharDevice == 0
+	}
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO)
+}
+
+// A noDeviceError is why there is no /dev/kbd0.
+type noDeviceError struct{ error }
+
+func (e noDeviceError) Unwrap() error { return e.error }

@@ -34,7 +34,7 @@ func serveNodes(nodes *nodes, path string, conf config, log *slog.Logger) (hands
 		return false, err
 	}
 	if service, err = newService(nodes, conf, guard.begin, log); err != nil {
-		return false, err
+		return false, noDeviceError{err}
 	}
 	watcher, err := watchKeyboards(service, conf.Keyboards, log)
 	if err != nil {

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestMain(m *testing.M) {
+	switch os.Getenv("KBDD_TEST_CHILD") {
+	case "panic":
+		panic("as kbdd may")
+	case "":
+		os.Exit(m.Run())
+	}
+	fmt.Println("KBDD_TEST_CHILD is", os.Getenv("KBDD_TEST_CHILD"))
+	os.Exit(1)
+}
+
+// endsForGood are the statuses after which systemd leaves kbdd alone.
+func endsForGood(t *testing.T) (statuses []int) {
+	t.Helper()
+	unit, err := os.ReadFile("kbdd.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(unit)) {
+		list, ok := strings.CutPrefix(line, "RestartPreventExitStatus=")
+		for word := range strings.FieldsSeq(list) {
+			if n, err := strconv.Atoi(word); err == nil && ok {
+				statuses = append(statuses, n)
+			}
+		}
+	}
+	return statuses
+}
+
+// badConfig is the path of one.
+func badConfig(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "kbdd.toml")
+	if err := os.WriteFile(path, []byte("nonsense"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestKbddIsStartedAgainAfterAPanic(t *testing.T) {
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), "KBDD_TEST_CHILD=panic")
+	said, err := child.CombinedOutput()
+	if !strings.Contains(string(said), "panic: as kbdd may") {
+		t.Fatalf("%v: %s", err, said)
+	}
+	if status := child.ProcessState.ExitCode(); slices.Contains(endsForGood(t), status) {
+		t.Errorf("after a panic, which ends with status %d, systemd does not start kbdd again", status)
+	}
+}
+
+func TestKbddIsNotStartedAgainForWhatAPersonMustMend(t *testing.T) {
+	forGood := endsForGood(t)
+	for _, args := range [][]string{{"-nonsense"}, {"nonsense"}, {"-config", "/none"}, {"-config", badConfig(t)}} {
+		if status := run(args, io.Discard, io.Discard); !slices.Contains(forGood, status) {
+			t.Errorf("kbdd %q ends with %d, and is started again", args, status)
+		}
+	}
+	if !slices.Contains(forGood, exitCannot) {
+		t.Errorf("where kbdd cannot work it is started again: %v", forGood)
+	}
+}
+
+func TestKbddIsStartedAgainWhileItsDevicesAreKept(t *testing.T) {
+	t.Setenv("LISTEN_FDS", "2")
+	pause := keptPause
+	keptPause = 0
+	defer func() { keptPause = pause }()
+	if status := run([]string{"-config", badConfig(t)}, io.Discard, io.Discard); slices.Contains(endsForGood(t), status) {
+		t.Errorf("it ends with %d, and its devices with it", status)
+	}
+	if status := run([]string{"-check", "-config", badConfig(t)}, io.Discard, io.Discard); status != exitConfig {
+		t.Errorf("-check ends with %d", status)
+	}
+}
+
+func TestWhatDoesNotGoAwayIsTold(t *testing.T) {
+	for _, c := range []struct {
+		err     error
+		lasting bool
+	}{
+		{noDeviceError{fmt.Errorf("/dev/cuse: %w: load the module", unix.ENOENT)}, true},
+		{noDeviceError{fmt.Errorf("/dev/cuse: %w: load the module", unix.ENODEV)}, true},
+		{noDeviceError{fmt.Errorf("/dev/cuse: %w: load the module", unix.ENXIO)}, true},
+		{noDeviceError{fmt.Errorf("/dev/cuse: %w: run as root", unix.EACCES)}, true},
+		{noDeviceError{fmt.Errorf("/dev/cuse: %w", unix.ENOMEM)}, false},
+		{noDeviceError{fmt.Errorf("/dev/kbd0: %w: another process serves this device", fs.ErrExist)}, false},
+		{fmt.Errorf("watching /dev/input: %w", fs.ErrNotExist), false},
+		{errors.New("another"), false},
+	} {
+		if got := isLasting(c.err); got != c.lasting {
+			t.Errorf("%v: lasting is %v", c.err, got)
+		}
+	}
+}
