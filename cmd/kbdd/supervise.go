@@ -35,6 +35,7 @@ type supervisor struct {
 	notify *net.UnixConn
 	kept   map[string]*os.File // by their names
 
+	worked  bool // a child was ready once: so kbdd can start here
 	child   *exec.Cmd
 	ended   chan error // gets the child's end
 	started time.Time
@@ -63,21 +64,23 @@ func supervise(args []string, log *slog.Logger) int {
 	program, err := os.Executable()
 	if err != nil {
 		log.Error("cannot find my own program", "err", err)
-		return 1
+		return exitFailure
 	}
-	s := &supervisor{
-		command: append([]string{program}, args...), log: log,
-		kept: make(map[string]*os.File), dog: time.NewTimer(time.Hour),
-	}
-	s.dog.Stop()
-	if s.notify, err = listenForNotices(); err != nil {
+	s, err := newSupervisor(append([]string{program}, args...), log)
+	if err != nil {
 		log.Error("cannot listen to kbdd", "err", err)
-		return 1
+		return exitFailure
 	}
 	defer s.notify.Close()
-	// The child is to end with its supervisor, that is, with the thread that starts it (prctl(2), PR_SET_PDEATHSIG).
-	runtime.LockOSThread()
 	return s.run()
+}
+
+func newSupervisor(command []string, log *slog.Logger) (*supervisor, error) {
+	s := &supervisor{command: command, log: log, kept: make(map[string]*os.File), dog: time.NewTimer(time.Hour)}
+	s.dog.Stop()
+	var err error
+	s.notify, err = listenForNotices()
+	return s, err
 }
 
 // listenForNotices is a socket of no file, which the kernel names.
@@ -98,15 +101,19 @@ func listenForNotices() (*net.UnixConn, error) {
 }
 
 func (s *supervisor) run() int {
+	// The child is to end with its supervisor, that is, with the thread that starts it (prctl(2), PR_SET_PDEATHSIG).
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	notices := make(chan notice)
 	go s.listen(notices)
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR2)
+	defer signal.Stop(signals)
 	delay := time.Duration(0)
 	for {
 		if err := s.start(); err != nil {
 			s.log.Error("cannot start kbdd", "err", err)
-			return 1
+			return exitFailure
 		}
 		status, last := s.attend(notices, signals)
 		if last {
@@ -159,7 +166,8 @@ func (s *supervisor) start() error {
 	return nil
 }
 
-// attend serves kbdd until it has ended. It is the last one if that was to be, or if it cannot even start.
+// attend serves kbdd until it has ended. It is the last one if that was to be, or if none ever started: one that starts no
+// more, as with a configuration that went bad, may yet when that is mended, and its devices are kept until then.
 func (s *supervisor) attend(notices <-chan notice, signals <-chan os.Signal) (status int, last bool) {
 	var giveUp <-chan time.Time
 	for {
@@ -181,18 +189,31 @@ func (s *supervisor) attend(notices <-chan notice, signals <-chan os.Signal) (st
 		case <-giveUp:
 			_ = s.child.Process.Kill()
 		case err := <-s.ended:
+			s.hearOut(notices)
 			s.dog.Stop()
 			status = s.child.ProcessState.ExitCode()
 			switch {
 			case last:
 				return max(status, 0), true
-			case !s.ready && status > 0:
+			case !s.worked && status > 0 && status != exitPanic:
 				return status, true // and it has said why
 			case err != nil || !s.child.ProcessState.Success():
 				s.log.Warn("kbdd has ended, and is started again", "why", s.child.ProcessState.String())
 			}
 			return 0, false
 		}
+	}
+}
+
+// hearOut hears what a child that has ended said last: a message of our own comes behind it.
+func (s *supervisor) hearOut(notices <-chan notice) {
+	const last = "LAST=1"
+	go s.notify.WriteTo([]byte(last), s.notify.LocalAddr()) // which may have to wait until there is room
+	for n := range notices {
+		if n.state == last {
+			return
+		}
+		s.hear(n)
 	}
 }
 
@@ -204,7 +225,7 @@ func (s *supervisor) hear(n notice) {
 		switch key {
 		case "READY":
 			if !s.ready {
-				s.ready = true
+				s.ready, s.worked = true, true
 				_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
 			}
 		case "WATCHDOG_USEC":
@@ -233,6 +254,7 @@ func (s *supervisor) hear(n notice) {
 	}
 	for _, f := range n.files {
 		if !store || s.kept[name] != nil || len(s.kept) == superviseKeeps || strings.ContainsAny(name, ":\x00") {
+			s.log.Error("a descriptor of kbdd is not kept", "name", name, "kept", len(s.kept))
 			f.Close()
 			continue
 		}
