@@ -35,8 +35,10 @@ const (
 // A store is the parent's.
 type store struct {
 	socket string // where the parent listens; "" if it keeps nothing
+	room   int    // how many descriptors it takes: of more it tells nobody but its own log
 	log    *slog.Logger
 	left   map[string]leftNode // by an earlier kbdd, and not gone on with yet; by name
+	kept   map[string]bool     // the devices that the parent has, those that were left too; by name
 }
 
 // A leftNode is a device that an earlier kbdd has left.
@@ -48,9 +50,9 @@ type leftNode struct {
 
 // openStore finds what an earlier kbdd has left. It is called once.
 func openStore(log *slog.Logger) *store {
-	s := &store{log: log, left: make(map[string]leftNode)}
+	s := &store{log: log, left: make(map[string]leftNode), kept: make(map[string]bool)}
 	// systemd 254 and later tell so; kbdd.service does it for older ones.
-	if n, _ := strconv.Atoi(os.Getenv("FDSTORE")); n > 0 {
+	if s.room, _ = strconv.Atoi(os.Getenv("FDSTORE")); s.room > 0 {
 		s.socket = os.Getenv("NOTIFY_SOCKET")
 	}
 	if os.Getenv("LISTEN_PID") == "" { // see supervisor.start
@@ -70,7 +72,7 @@ func openStore(log *slog.Logger) *store {
 			var err error
 			n.conn, err = nonBlocking(conn)
 			n.err = errors.Join(n.err, err)
-			s.left[name] = n
+			s.left[name], s.kept[name] = n, true
 		}
 	}
 	return s
@@ -158,6 +160,9 @@ func (s *store) keep(dev *cuse.Device, label string) error {
 	if s.socket == "" {
 		return nil
 	}
+	if 2*len(s.kept)+2 > s.room {
+		return fmt.Errorf("what started kbdd takes %d descriptors, two for a device (FileDescriptorStoreMax= and FDSTORE= in kbdd.service)", s.room)
+	}
 	fd, err := unix.MemfdCreate(dev.Name(), unix.MFD_CLOEXEC)
 	if err != nil {
 		return os.NewSyscallError("memfd_create", err)
@@ -180,6 +185,7 @@ func (s *store) keep(dev *cuse.Device, label string) error {
 		return err
 	}
 	dev.Keep(record)
+	s.kept[dev.Name()] = true
 	if err := s.tell("FDSTORE=1\nFDNAME="+dev.Name()+recordSuffix, fd); err != nil {
 		return err
 	}
@@ -189,6 +195,7 @@ func (s *store) keep(dev *cuse.Device, label string) error {
 
 // forget has the parent keep a device no longer.
 func (s *store) forget(name string) {
+	delete(s.kept, name)
 	for _, suffix := range []string{deviceSuffix, recordSuffix} {
 		if err := s.tell("FDSTOREREMOVE=1\nFDNAME=" + name + suffix); err != nil {
 			s.log.Warn("parent keeps a device that is of no use", "device", name, "err", err)
