@@ -16,17 +16,17 @@ import (
 // links are /dev/kbd/by-id/... and /dev/kbd/by-path/...: the single keyboards by names that stay the same, which /dev/kbdN
 // does not. The names are those that udev gives the keyboards' own nodes. udev cannot make these links itself: it is not
 // told which keyboard stands behind a /dev/kbdN.
+//
+// They stay where a kbdd hands over, and the next one makes of them what it needs. Where none follows, udev takes away what
+// points nowhere (60-kbdd.rules).
 type links struct {
 	input string // where udev's links are: by-id and by-path below it
 	dir   string // where ours are made
 	log   *slog.Logger
-	made  map[string]string // to where each points; by its path below dir
 }
 
 func newLinks(log *slog.Logger) *links {
-	l := &links{input: "/dev/input", dir: "/dev/kbd", log: log}
-	l.close() // what one that was killed has left
-	return l
+	return &links{input: "/dev/input", dir: "/dev/kbd", log: log}
 }
 
 var linkKinds = []string{"by-id", "by-path"}
@@ -52,16 +52,39 @@ func (l *links) update(keyboards []control.Keyboard) {
 			}
 		}
 	}
-	if maps.Equal(want, l.made) {
-		return
+	have := l.present()
+	for _, link := range slices.Sorted(maps.Keys(have)) {
+		if want[link] == "" {
+			os.Remove(filepath.Join(l.dir, link))
+		}
 	}
-	l.close()
 	for _, link := range slices.Sorted(maps.Keys(want)) {
+		if want[link] == have[link] {
+			continue
+		}
 		if err := l.make(link, want[link]); err != nil {
 			l.log.Warn("cannot make link to device", "err", err)
 		}
 	}
-	l.made = want
+	for _, dir := range linkKinds {
+		os.Remove(filepath.Join(l.dir, dir)) // which fails where something is in it
+	}
+	os.Remove(l.dir)
+}
+
+// present is to where the links point that there are, by their paths below dir.
+func (l *links) present() map[string]string {
+	have := make(map[string]string)
+	for _, kind := range linkKinds {
+		entries, _ := os.ReadDir(filepath.Join(l.dir, kind))
+		for _, e := range entries {
+			link := filepath.Join(kind, e.Name())
+			if target, err := os.Readlink(filepath.Join(l.dir, link)); err == nil {
+				have[link] = target
+			}
+		}
+	}
+	return have
 }
 
 // linkName is the name of udev's link without what says that it is one to an event node.
@@ -79,21 +102,14 @@ func (l *links) make(link, target string) error {
 			return err
 		}
 	}
-	return os.Symlink(target, path)
+	// In one step: it may be there, and point elsewhere.
+	making := filepath.Join(l.dir, ".new")
+	os.Remove(making)
+	if err := os.Symlink(target, making); err != nil {
+		return err
+	}
+	return os.Rename(making, path)
 }
 
 // close takes all links away, and their folders.
-func (l *links) close() {
-	for _, kind := range linkKinds {
-		dir := filepath.Join(l.dir, kind)
-		entries, _ := os.ReadDir(dir)
-		for _, e := range entries {
-			if e.Type() == fs.ModeSymlink {
-				os.Remove(filepath.Join(dir, e.Name()))
-			}
-		}
-		os.Remove(dir)
-	}
-	os.Remove(l.dir)
-	l.made = nil
-}
+func (l *links) close() { l.update(nil) }

@@ -74,11 +74,53 @@ func TestKeyboardsHaveLinksByTheirNames(t *testing.T) {
 	}
 }
 
-func TestLinksOfAKilledKbddAreReplaced(t *testing.T) {
+// TestLinksAreTakenOver has another kbdd follow, with fewer keyboards in another order. A link that is right is not touched.
+func TestLinksAreTakenOver(t *testing.T) {
 	s := newShelf(t)
 	s.update([]control.Keyboard{s.keyboard(1, "event0"), s.keyboard(2, "event4"), s.keyboard(3, "event5")})
-	next := &links{input: s.input, dir: s.dir, log: s.log}
-	next.close()
-	next.update([]control.Keyboard{s.keyboard(1, "event4"), s.keyboard(2, "event5")})
-	s.want("by-id/usb-Maker_Scanner ../../kbd1", "by-id/usb-Maker_Scanner-event-if01 ../../kbd2")
+	const stays = "by-path/platform-i8042-serio-0"
+	before, err := os.Lstat(filepath.Join(s.dir, stays))
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := newLinks(s.log)
+	next.input, next.dir = s.input, s.dir
+	next.update([]control.Keyboard{s.keyboard(1, "event0"), s.keyboard(2, "event5")})
+	s.want("by-id/usb-Maker_Scanner-event-if01 ../../kbd2", stays+" ../../kbd1")
+	if after, err := os.Lstat(filepath.Join(s.dir, stays)); err != nil || !os.SameFile(before, after) {
+		t.Errorf("the link to the keyboard that stayed was made anew: %v", err)
+	}
+	next.update(nil)
+	if _, err := os.Stat(s.dir); err == nil {
+		t.Error("an empty folder is left")
+	}
+}
+
+// TestLinkIsThereAtAllTimes has a link point from one device to another, and looks whether it is ever gone.
+func TestLinkIsThereAtAllTimes(t *testing.T) {
+	s := newShelf(t)
+	path := filepath.Join(s.dir, "by-id/usb-Maker_Scanner")
+	s.update([]control.Keyboard{s.keyboard(1, "event4")})
+	stop, missing := make(chan bool), make(chan int)
+	go func() {
+		n := 0
+		for {
+			select {
+			case <-stop:
+				missing <- n
+				return
+			default:
+			}
+			if _, err := os.Readlink(path); err != nil {
+				n++
+			}
+		}
+	}()
+	for i := range 1000 {
+		s.update([]control.Keyboard{s.keyboard(1+i%2, "event4")})
+	}
+	stop <- true
+	if n := <-missing; n > 0 {
+		t.Errorf("the link was missing %d times", n)
+	}
 }

@@ -18,16 +18,17 @@ import (
 
 // serve makes the devices and serves them until a signal comes. conf is what stands in path.
 func serve(path string, conf config, log *slog.Logger) error {
-	nodes := newNodes(openStore(log))
-	handsOver, err := serveNodes(nodes, path, conf, log)
+	nodes, links := newNodes(openStore(log)), newLinks(log)
+	handsOver, err := serveNodes(nodes, links, path, conf, log)
 	if !handsOver { // nor after a panic, for which this must not be deferred
+		links.close()
 		nodes.close()
 	}
 	return err
 }
 
 // serveNodes does so with these nodes. It tells if all is left to the next kbdd.
-func serveNodes(nodes *nodes, path string, conf config, log *slog.Logger) (handsOver bool, err error) {
+func serveNodes(nodes *nodes, links *links, path string, conf config, log *slog.Logger) (handsOver bool, err error) {
 	var service *kbd.Service
 	guard, err := watch(func() (bool, error) { nodes.check(); return service.Check() }, log)
 	if err != nil {
@@ -40,8 +41,6 @@ func serveNodes(nodes *nodes, path string, conf config, log *slog.Logger) (hands
 	if err != nil {
 		return false, err
 	}
-	links := newLinks(log)
-	defer links.close()
 	watcher.Settled = func() { links.update(service.Status().Keyboards) }
 	watcher.Settled()
 	if looked, err := control.Start(control.Socket, service, log); err != nil {
@@ -69,21 +68,12 @@ func serveNodes(nodes *nodes, path string, conf config, log *slog.Logger) (hands
 	}
 	go guard.run(ctx) // not waited for: it may be what hangs
 	log.Info("ready", "device", "/dev/kbd0")
-	for running := true; running; {
-		select {
-		case sig := <-signals:
-			if sig == syscall.SIGHUP {
-				reload(path, service, watcher, log)
-				continue
-			}
-			// Another may follow, or not: if not, the parent closes what it keeps.
-			handsOver = sig == syscall.SIGTERM && nodes.store.socket != ""
-			log.Info("ending", "signal", sig.String())
-			_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
-		case err = <-nodes.ended:
-		case err = <-unwatched:
-		}
-		running = false
+	sig, err := await(signals, func() { reload(path, service, watcher, log) }, nodes.ended, unwatched)
+	// Another may follow, or not: if not, the parent closes what it keeps.
+	handsOver = sig == syscall.SIGTERM && nodes.store.socket != ""
+	if sig != nil {
+		log.Info("ending", "signal", sig.String())
+		_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
 	}
 	if handsOver {
 		service.HandOver()
@@ -91,6 +81,23 @@ func serveNodes(nodes *nodes, path string, conf config, log *slog.Logger) (hands
 		service.Close()
 	}
 	return handsOver, err
+}
+
+// await waits for what ends kbdd: a signal, or an error of one of its parts.
+func await(signals <-chan os.Signal, hangUp func(), served, watched <-chan error) (os.Signal, error) {
+	for {
+		select {
+		case sig := <-signals:
+			if sig != syscall.SIGHUP {
+				return sig, nil
+			}
+			hangUp()
+		case err := <-served:
+			return nil, err
+		case err := <-watched:
+			return nil, err
+		}
+	}
 }
 
 // newService makes the service, and with it /dev/kbd0.
