@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +27,8 @@ type config struct {
 	Bypass       chords      `toml:"bypass"`
 	Limits       limits      `toml:"limits"`
 	Devices      []device    `toml:"device"`
+
+	strangers []string // the users and groups that nobody knows, each with its line
 }
 
 // chords is kbd.Chords as the file has it.
@@ -54,7 +58,7 @@ func (d *duration) UnmarshalText(text []byte) error {
 }
 
 // loadConfig reads the configuration. What it does not set is as it is without a file; without the default file all is.
-// An error is one line, with the file's name and the line's number where there is one.
+// An error is one line, with the file's name and the line's number. Users and groups that are not known are no error here.
 func loadConfig(path string) (config, error) {
 	c := config{
 		Bypass: chords(kbd.AllChords),
@@ -67,35 +71,104 @@ func loadConfig(path string) (config, error) {
 	if err != nil {
 		return c, err
 	}
-	meta, err := toml.Decode(string(text), &c)
-	if err != nil {
+	if _, err := toml.Decode(string(text), &c); err != nil {
 		return c, fmt.Errorf("%s:%s", path, explain(err))
 	}
-	if unknown := meta.Undecoded(); len(unknown) > 0 {
-		return c, fmt.Errorf("%s:%d: unknown key %q; kbdd.toml(5) lists the keys", path, lineOf(string(text), unknown[0]), unknown[0].String())
+	lines := make(map[string]int)
+	for _, p := range places(string(text)) {
+		// The library would take a key in capitals for one that it knows.
+		if !slices.Contains(knownKeys, p.name()) {
+			return c, fmt.Errorf("%s:%d: unknown key %q; kbdd.toml(5) lists the keys", path, p.line, p.name())
+		}
+		lines[p.path] = p.line
 	}
-	if err := c.validate(); err != nil {
-		return c, fmt.Errorf("%s: %w", path, err)
+	if f := c.fault(); f != nil {
+		return c, fmt.Errorf("%s:%d: %s", path, lines[f.path], f.reason)
+	}
+	for i := range c.Devices {
+		for _, f := range c.Devices[i].resolve(fmt.Sprintf("device[%d]", i)) {
+			c.strangers = append(c.strangers, fmt.Sprintf("%s:%d: %s", path, lines[f.path], f.reason))
+		}
 	}
 	return c, nil
 }
 
-func (c *config) validate() error {
-	switch {
-	case c.Limits.Files < 1 || c.Limits.Files > kbd.MaxFiles:
-		return fmt.Errorf("limits.files is %d; it can be from 1 to %d", c.Limits.Files, kbd.MaxFiles)
-	case c.Limits.FilesPerUser < 1 || c.Limits.FilesPerUser > kbd.MaxFiles:
-		return fmt.Errorf("limits.files-per-user is %d; it can be from 1 to %d", c.Limits.FilesPerUser, kbd.MaxFiles)
+// loadStrictly is loadConfig for a person who waits for the answer: nor may a user or a group be unknown.
+func loadStrictly(path string) (config, error) {
+	c, err := loadConfig(path)
+	if err == nil && len(c.strangers) > 0 {
+		err = errors.New(c.strangers[0])
 	}
-	if err := c.Keyboards.Validate(); err != nil {
-		return fmt.Errorf("keyboards.%w", err)
+	return c, err
+}
+
+// knownKeys are the names of all keys and tables.
+var knownKeys = keyNames("", reflect.TypeFor[config]())
+
+func keyNames(table string, typ reflect.Type) (names []string) {
+	for field := range typ.Fields() {
+		key := field.Tag.Get("toml")
+		if key == "" {
+			continue
+		}
+		names = append(names, join(table, key))
+		elem := field.Type
+		if elem.Kind() == reflect.Slice {
+			elem = elem.Elem()
+		}
+		if elem.Kind() == reflect.Struct {
+			names = append(names, keyNames(join(table, key), elem)...)
+		}
+	}
+	return names
+}
+
+// A fault is what is wrong, and the path of the place where it is.
+type fault struct{ path, reason string }
+
+// fault is what is wrong with the configuration; nil: nothing.
+func (c *config) fault() *fault {
+	for _, limit := range []struct {
+		key   string
+		value int
+	}{{"limits.files", c.Limits.Files}, {"limits.files-per-user", c.Limits.FilesPerUser}} {
+		if limit.value < 1 || limit.value > kbd.MaxFiles {
+			return &fault{limit.key, fmt.Sprintf("%s is %d; it can be from 1 to %d", limit.key, limit.value, kbd.MaxFiles)}
+		}
+	}
+	for _, list := range []struct {
+		key       string
+		selectors []input.Selector
+	}{{"match", c.Keyboards.Match}, {"ignore", c.Keyboards.Ignore}, {"force", c.Keyboards.Force}} {
+		for i, s := range list.selectors {
+			if key, err := faultOf(s); err != nil {
+				return &fault{fmt.Sprintf("keyboards.%s[%d]%s", list.key, i, key), fmt.Sprintf("keyboards.%s: %v", list.key, err)}
+			}
+		}
 	}
 	for i := range c.Devices {
-		if err := c.Devices[i].resolve(); err != nil {
-			return fmt.Errorf("device.%w", err)
+		if key, err := c.Devices[i].fault(); err != nil {
+			return &fault{fmt.Sprintf("device[%d]%s", i, key), fmt.Sprintf("device%s: %v", key, err)}
 		}
 	}
 	return nil
+}
+
+// faultOf finds what is wrong with a selector, and the key in it, with a point before it; "" for all of it.
+func faultOf(s input.Selector) (key string, err error) {
+	for _, part := range []struct {
+		key      string
+		selector input.Selector
+	}{{".name", input.Selector{Name: s.Name}}, {".phys", input.Selector{Phys: s.Phys}}, {".id", input.Selector{ID: s.ID}}, {"", s}} {
+		if part.selector == (input.Selector{}) && part.key != "" {
+			continue
+		}
+		rules := input.Rules{Match: []input.Selector{part.selector}}
+		if err := rules.Validate(); err != nil {
+			return part.key, errors.Unwrap(err) // which has the list's name before it
+		}
+	}
+	return "", nil
 }
 
 // settings is the part of the configuration that is the service's.
@@ -125,31 +198,4 @@ func explain(err error) string {
 		return fmt.Sprintf("%s: %s: %s", m[1], m[2], m[3])
 	}
 	return " " + strings.TrimPrefix(err.Error(), "toml: ")
-}
-
-// lineOf finds the line where a key stands; the library does not tell it. A key of a table that is written twice is found
-// where its name is first in a line that begins with it, below the table's header.
-func lineOf(text string, key toml.Key) int {
-	table, name := strings.Join(key[:len(key)-1], "."), key[len(key)-1]
-	inTable := table == ""
-	for i, line := range strings.Split(text, "\n") {
-		line = strings.TrimSpace(line)
-		if header, ok := strings.CutPrefix(line, "["); ok {
-			header, _, _ = strings.Cut(strings.TrimPrefix(header, "["), "]")
-			if inTable = strings.TrimSpace(header) == table; strings.TrimSpace(header) == key.String() {
-				return i + 1
-			}
-			continue
-		}
-		if left, _, ok := strings.Cut(line, "="); ok && inTable && strings.Trim(left, " \t\"'") == name {
-			return i + 1
-		}
-	}
-	// Inside an inline table, or under a dotted name: the first line that has it.
-	for i, line := range strings.Split(text, "\n") {
-		if strings.Contains(line, name) {
-			return i + 1
-		}
-	}
-	return 1
 }

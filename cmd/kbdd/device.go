@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/user"
 	"strconv"
@@ -23,43 +24,62 @@ type device struct {
 	access *kbd.Access
 }
 
-// resolve tells what is wrong with the entry, and finds the numbers of its users and groups.
-func (d *device) resolve() error {
+// fault finds what is wrong with the entry, and the key in it, with a point before it; "" for all of it.
+func (d *device) fault() (key string, err error) {
 	if d.Name == "" && d.Keyboard == "" {
-		return errors.New("name: an entry needs a name or a keyboard")
+		return "", errors.New("an entry needs a name or a keyboard")
 	}
-	for key, pattern := range map[string]string{"name": d.Name, "keyboard": d.Keyboard} {
-		if _, err := input.Match(pattern, ""); err != nil {
-			return fmt.Errorf("%s: %q is not a pattern: %w", key, pattern, err)
+	for _, p := range []struct{ key, pattern string }{{".name", d.Name}, {".keyboard", d.Keyboard}} {
+		if _, err := input.Match(p.pattern, ""); err != nil {
+			return p.key, fmt.Errorf("%q is not a pattern: %w", p.pattern, err)
 		}
 	}
+	return "", nil
+}
+
+// resolve finds the numbers of the entry's users and groups. Those that nobody knows match nobody, and are returned: a user who
+// has left the machine is no reason not to start. path is the entry's.
+func (d *device) resolve(path string) (strangers []fault) {
 	if d.Users == nil && d.Groups == nil {
 		return nil
 	}
-	d.access = &kbd.Access{}
-	for _, name := range d.Users {
-		u, err := user.Lookup(name)
-		if err != nil {
-			return fmt.Errorf("users: there is no user %q", name)
+	find := func(kind, key string, names []string, lookup func(string) (string, error)) (ids []uint32) {
+		for i, name := range names {
+			if id, ok := number(name, lookup); ok {
+				ids = append(ids, id)
+				continue
+			}
+			strangers = append(strangers, fault{fmt.Sprintf("%s.%s[%d]", path, key, i), fmt.Sprintf("device.%s: there is no %s %q", key, kind, name)})
 		}
-		id, err := strconv.ParseUint(u.Uid, 10, 32)
-		if err != nil {
-			return fmt.Errorf("users: %q: %w", name, err)
-		}
-		d.access.Users = append(d.access.Users, uint32(id))
+		return ids
 	}
-	for _, name := range d.Groups {
-		g, err := user.LookupGroup(name)
-		if err != nil {
-			return fmt.Errorf("groups: there is no group %q", name)
-		}
-		id, err := strconv.ParseUint(g.Gid, 10, 32)
-		if err != nil {
-			return fmt.Errorf("groups: %q: %w", name, err)
-		}
-		d.access.Groups = append(d.access.Groups, uint32(id))
+	d.access = &kbd.Access{
+		Users: find("user", "users", d.Users, func(name string) (string, error) {
+			u, err := user.Lookup(name)
+			if err != nil {
+				return "", err
+			}
+			return u.Uid, nil
+		}),
+		Groups: find("group", "groups", d.Groups, func(name string) (string, error) {
+			g, err := user.LookupGroup(name)
+			if err != nil {
+				return "", err
+			}
+			return g.Gid, nil
+		}),
 	}
-	return nil
+	return strangers
+}
+
+// number is that of a user or group: by name, or else it is the name.
+func number(name string, lookup func(string) (string, error)) (uint32, bool) {
+	text, err := lookup(name)
+	if err != nil {
+		text = name
+	}
+	id, err := strconv.ParseUint(text, 10, 32)
+	return uint32(id), err == nil && id != math.MaxUint32 // which is nobody's: (uid_t)-1
 }
 
 // fits tells if the entry is for a device, of whose keyboard it has the name.

@@ -82,7 +82,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, "kbdd", version)
 		return 0
 	}
-	conf, err := loadConfig(*path)
+	load := loadConfig
+	if *check {
+		load = loadStrictly
+	}
+	conf, err := load(*path)
 	if err != nil {
 		fmt.Fprintf(stderr, "kbdd: %v\n", err)
 		if *check {

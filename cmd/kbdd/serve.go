@@ -102,6 +102,9 @@ func await(signals <-chan os.Signal, hangUp func(), served, watched <-chan error
 
 // newService makes the service, and with it /dev/kbd0.
 func newService(nodes *nodes, conf config, inUse func(), log *slog.Logger) (*kbd.Service, error) {
+	for _, stranger := range conf.strangers {
+		log.Warn("configuration names somebody who is not known, and matches nobody", "where", stranger)
+	}
 	parts := kbd.Config{
 		Console: vt.New(), MakeNode: nodes.make, Groups: groupsOf, InUse: inUse, Log: log, Left: nodes.store.labels(),
 	}
@@ -140,7 +143,7 @@ func watchKeyboards(service *kbd.Service, rules input.Rules, log *slog.Logger) (
 
 // reload reads the configuration anew. With a bad one all stays as it was.
 func reload(path string, service *kbd.Service, watcher *input.Watcher, log *slog.Logger) {
-	conf, err := loadConfig(path)
+	conf, err := loadStrictly(path)
 	if err != nil {
 		log.Error("configuration is left as it was", "err", err)
 		return
