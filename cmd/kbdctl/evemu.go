@@ -25,7 +25,7 @@ type recording struct {
 	events []timedEvent
 }
 
-// A timedEvent is an event and when it came after the first.
+// A timedEvent is an event and when it came after the first one of the recording.
 type timedEvent struct {
 	at         time.Duration
 	kind, code uint16
@@ -71,6 +71,13 @@ func readRecording(r io.Reader) (*recording, error) {
 	}
 	if len(rec.bits[evKey]) == 0 {
 		return nil, fmt.Errorf("it is of no keyboard: there is no line \"B: 01\"")
+	}
+	// The first one need not be at 0: a recording may have begun long before, or count from the boot. evemu-play has it so.
+	if len(rec.events) > 0 {
+		first := rec.events[0].at
+		for i := range rec.events {
+			rec.events[i].at -= first
+		}
 	}
 	return rec, nil
 }

@@ -24,7 +24,7 @@ func TestRecordingsOfEvemuAreRead(t *testing.T) {
 			t.Errorf("it has key %#x: %v", code, !want)
 		}
 	}
-	if len(rec.events) != 12 || rec.events[4] != (timedEvent{131415 * time.Microsecond, evKey, 30, 1}) {
+	if len(rec.events) != 12 || rec.events[4] != (timedEvent{131414 * time.Microsecond, evKey, 30, 1}) {
 		t.Errorf("its events are %v", rec.events)
 	}
 }

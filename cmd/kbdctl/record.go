@@ -33,12 +33,7 @@ one keyboard that is plugged in. All that is typed is in FILE then, passwords to
 			if err != nil {
 				return err
 			}
-			out, err := createRecording(args[0], cmd.OutOrStdout())
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, out.Close()) }()
-			return record(cmd.Context(), node, out, cmd.ErrOrStderr())
+			return record(cmd, node, args[0])
 		},
 	}
 }
@@ -68,19 +63,8 @@ func nodeToRecord(ctx context.Context, kbdd *control.Client, named []string, pro
 	return named[0], nil
 }
 
-// createRecording makes a file that only its owner may read; "-" is stdout.
-func createRecording(path string, stdout io.Writer) (io.WriteCloser, error) {
-	if path == "-" {
-		return struct {
-			io.Writer
-			io.Closer
-		}{stdout, io.NopCloser(nil)}, nil
-	}
-	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-}
-
-// record writes what the node gives until ctx ends.
-func record(ctx context.Context, node string, to, progress io.Writer) error {
+// record writes to a file what a node gives until the command ends. The file is touched only once there is something to record.
+func record(cmd *cobra.Command, node, file string) (err error) {
 	f, err := os.Open(node)
 	switch {
 	case errors.Is(err, os.ErrPermission):
@@ -93,28 +77,70 @@ func record(ctx context.Context, node string, to, progress io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("%s: is it an input device? %w", node, err)
 	}
-	out := bufio.NewWriter(to)
-	defer out.Flush()
-	if err := rec.writeHeader(out); err != nil {
+	out, err := createRecording(file, cmd.OutOrStdout())
+	if err != nil {
 		return err
 	}
-	fmt.Fprintf(progress, "kbdctl: recording %s (%s): type Ctrl-C to end\n", node, plain(rec.name))
-	defer context.AfterFunc(ctx, func() { f.SetReadDeadline(time.Now()) })()
+	defer func() { err = errors.Join(err, out.Close()) }()
+	fmt.Fprintf(cmd.ErrOrStderr(), "kbdctl: recording %s (%s): type Ctrl-C to end\n", node, plain(rec.name))
+	defer context.AfterFunc(cmd.Context(), func() { f.SetReadDeadline(time.Now()) })()
+	return rec.record(f, out)
+}
+
+// createRecording makes a file that only its owner may read, also if it was there and others might; "-" is stdout.
+func createRecording(path string, stdout io.Writer) (io.WriteCloser, error) {
+	if path == "-" {
+		return struct {
+			io.Writer
+			io.Closer
+		}{stdout, io.NopCloser(nil)}, nil
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	st, err := f.Stat()
+	if err == nil && st.Mode().IsRegular() {
+		if err = f.Chmod(0o600); err == nil {
+			err = f.Truncate(0)
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// record writes the recording of what events gives, until that has no more, or its deadline is over.
+func (rec *recording) record(events io.Reader, to io.Writer) error {
+	out := bufio.NewWriter(to)
+	if err := errors.Join(rec.writeHeader(out), out.Flush()); err != nil {
+		return err
+	}
 	r := recorder{out: out, down: make(map[uint16]bool)}
 	buf := make([]byte, 64*eventSize)
 	for {
-		n, err := f.Read(buf)
+		n, errRead := events.Read(buf)
 		for b := buf[:n]; len(b) >= eventSize; b = b[eventSize:] {
 			if err := r.take(b); err != nil {
 				return err
 			}
 		}
+		if errRead != nil {
+			if err := errors.Join(r.end(), out.Flush()); err != nil {
+				return err
+			}
+		}
 		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			return r.end()
-		case errors.Is(err, unix.ENODEV):
-			return errors.Join(r.end(), fmt.Errorf("%w: the keyboard was unplugged", err))
-		case err != nil:
+		case errors.Is(errRead, os.ErrDeadlineExceeded):
+			return nil
+		case errors.Is(errRead, unix.ENODEV):
+			return fmt.Errorf("%w: the keyboard was unplugged", errRead)
+		case errRead != nil:
+			return errRead
+		}
+		if err := out.Flush(); err != nil { // who reads a pipe has it now
 			return err
 		}
 	}
