@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -26,7 +27,7 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C kills: what waits in the kernel hears of no context
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -38,6 +39,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	refuseUnknown(root)
 	err := root.ExecuteContext(ctx)
 	_, usage := errors.AsType[usageError](err)
 	switch {
@@ -75,4 +77,29 @@ func newRoot() *cobra.Command {
 	kbdd := func() *control.Client { return control.NewClient(*socket) }
 	root.AddCommand(listCommand(kbdd), statusCommand(kbdd), releaseCommand(kbdd), monitorCommand(), showCommand(), recordCommand(kbdd), playCommand(kbdd), doctorCommand(kbdd))
 	return root
+}
+
+// refuseUnknown has cobra's own commands refuse what they do not know, as all others do. The output must be set.
+func refuseUnknown(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Run, cmd.RunE = nil, help
+		case "completion":
+			cmd.Args, cmd.RunE = nil, func(*cobra.Command, []string) error { return usageError("name a shell: bash, fish, powershell or zsh") }
+		}
+	}
+}
+
+// help is that of cobra, but that of an unknown command is an error.
+func help(cmd *cobra.Command, args []string) error {
+	about, rest, err := cmd.Root().Find(args)
+	if err != nil || len(rest) > 0 {
+		return usageError(fmt.Sprintf("there is no command %q", strings.Join(args, " ")))
+	}
+	about.InitDefaultHelpFlag()
+	about.InitDefaultVersionFlag()
+	return about.Help()
 }

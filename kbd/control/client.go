@@ -12,6 +12,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,11 +23,12 @@ const maxAnswer = 4 << 20
 
 // A Client asks a server. Its errors are sentences for the person who asked.
 type Client struct {
-	path string
+	path  string
+	limit time.Duration // for an answer
 }
 
-// NewClient is a client of the server at the path, with no connection yet.
-func NewClient(path string) *Client { return &Client{path} }
+// NewClient is a client of the server at the path, with no connection yet. It waits 5 s for an answer.
+func NewClient(path string) *Client { return &Client{path, 5 * time.Second} }
 
 // Status asks what kbdd is doing.
 func (c *Client) Status(ctx context.Context) (st Status, err error) {
@@ -35,7 +38,7 @@ func (c *Client) Status(ctx context.Context) (st Status, err error) {
 	}
 	defer body.Close()
 	if err := json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(&st); err != nil {
-		return st, fmt.Errorf("kbdd's answer: %w", err)
+		return st, fmt.Errorf("kbdd's answer: %w", explain(err))
 	}
 	return st, nil
 }
@@ -50,6 +53,7 @@ func (c *Client) Watch(ctx context.Context) iter.Seq2[Status, error] {
 			return
 		}
 		defer body.Close()
+		body.conn.SetDeadline(time.Time{}) // the next change takes its time
 		lines := bufio.NewScanner(body)
 		lines.Buffer(nil, maxAnswer)
 		for lines.Scan() {
@@ -89,12 +93,15 @@ func (c *Client) Metrics(ctx context.Context) (string, error) {
 	}
 	defer body.Close()
 	text, err := io.ReadAll(io.LimitReader(body, maxAnswer))
+	if err != nil {
+		err = explain(err)
+	}
 	return string(text), err
 }
 
 // do sends a request on a connection of its own, and returns the body of an answer that is no error. http.Client would
 // bring TLS with it, and double the size of a small program.
-func (c *Client) do(ctx context.Context, method, path string) (io.ReadCloser, error) {
+func (c *Client) do(ctx context.Context, method, path string) (*body, error) {
 	answer, err := c.exchange(ctx, method, path)
 	switch {
 	case ctx.Err() != nil:
@@ -102,7 +109,7 @@ func (c *Client) do(ctx context.Context, method, path string) (io.ReadCloser, er
 	case err != nil:
 		return nil, explain(err)
 	case answer.StatusCode < 300:
-		return answer.Body, nil
+		return answer.Body.(*body), nil
 	}
 	defer answer.Body.Close()
 	var no refusal
@@ -117,11 +124,12 @@ func (c *Client) exchange(ctx context.Context, method, path string) (*http.Respo
 	if err != nil {
 		return nil, err
 	}
-	var d net.Dialer
+	d := net.Dialer{Timeout: c.limit}
 	conn, err := d.DialContext(ctx, "unix", c.path)
 	if err != nil {
 		return nil, err
 	}
+	conn.SetDeadline(time.Now().Add(c.limit)) // a kbdd that hangs takes the connection, and no more
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	answer, err := exchangeOn(conn, r)
 	if err != nil {
@@ -159,6 +167,8 @@ func explain(err error) error {
 		return fmt.Errorf("%w: is kbdd running?", err)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: run as root, or as a member of the group input", err)
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, unix.EAGAIN): // EAGAIN: nobody has taken those before
+		return fmt.Errorf("kbdd hangs: it has not answered in time: %w", err)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
 		return fmt.Errorf("kbdd has hung up; it may have ended, or too many programs ask it: %w", err)
 	}
