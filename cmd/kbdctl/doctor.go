@@ -2,16 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -85,17 +82,52 @@ func writeFindings(out io.Writer, findings []finding) error {
 type doctor struct {
 	root   string // "", or the folder in which a test has laid out its machine
 	status func() (control.Status, error)
+	check  func() string // what "kbdd -check" says; "" if nothing is wrong, or that cannot be told
 	open   func(path string, flags int) (io.Closer, error)
+	access func(path string) error                                       // whether the node's rights let this program open it
+	group  func(node fs.FileInfo) (name string, gid uint32, shared bool) // shared: it lets the group use the node, and users can be in it
+	member func(gid uint32) bool                                         // whether the user is in the group, with the next login if not now
 	user   string
 	uid    int
 }
 
 func newDoctor(ctx context.Context, kbdd *control.Client) *doctor {
+	name := userName(uint32(os.Getuid()))
 	return &doctor{
 		status: func() (control.Status, error) { return kbdd.Status(ctx) },
-		open:   func(path string, flags int) (io.Closer, error) { return os.OpenFile(path, flags, 0) },
-		user:   userName(uint32(os.Getuid())),
+		check:  func() string { return checkConfig(ctx) },
+		open:   openInTime,
+		access: func(path string) error { return unix.Faccessat(unix.AT_FDCWD, path, unix.W_OK, unix.AT_EACCESS) },
+		group:  groupOf,
+		member: func(gid uint32) bool { return isMember(name, gid) },
+		user:   name,
 		uid:    os.Geteuid(),
+	}
+}
+
+// openLimit is for an open: of a device whose kbdd hangs it would wait for ever.
+const openLimit = 5 * time.Second
+
+func openInTime(path string, flags int) (io.Closer, error) {
+	type opened struct {
+		file *os.File
+		err  error
+	}
+	done, late := make(chan opened), make(chan struct{})
+	go func() {
+		f, err := os.OpenFile(path, flags, 0)
+		select {
+		case done <- opened{f, err}:
+		case <-late:
+			f.Close()
+		}
+	}()
+	select {
+	case o := <-done:
+		return o.file, o.err
+	case <-time.After(openLimit):
+		close(late)
+		return nil, os.ErrDeadlineExceeded
 	}
 }
 
@@ -103,7 +135,10 @@ func newDoctor(ctx context.Context, kbdd *control.Client) *doctor {
 func (d *doctor) examine() []finding {
 	st, err := d.status()
 	all := []finding{d.cuse(), d.daemon(err), d.node(err == nil), d.uinput(err == nil)}
-	if f, ok := d.rights(); ok {
+	if err == nil {
+		all = append(all, d.config()...)
+	}
+	if f, ok := d.rights(); ok && !hangs(err) { // whom it has open would hang with it
 		all = append(all, f)
 	}
 	if err == nil {
@@ -113,7 +148,7 @@ func (d *doctor) examine() []finding {
 }
 
 func (d *doctor) has(path string) bool {
-	_, err := os.Stat(d.root + path)
+	_, err := os.Lstat(d.root + path)
 	return err == nil
 }
 
@@ -144,34 +179,6 @@ func (d *doctor) moduleMissing(name string) bool {
 		known = known || err == nil
 	}
 	return known
-}
-
-// daemon is kbdd itself; err is what became of the question for its status.
-func (d *doctor) daemon(err error) finding {
-	switch {
-	case err == nil:
-		return finding{"kbdd", fine, "kbdd runs and answers", ""}
-	case errors.Is(err, fs.ErrPermission):
-		return finding{"kbdd", broken, "kbdd cannot be asked: " + err.Error(), d.join("input")}
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
-		return finding{"kbdd", broken, "kbdd does not run", d.service("start", "kbdd")}
-	}
-	return finding{"kbdd", broken, "kbdd does not answer: " + err.Error(), d.service("restart", "kbdd")}
-}
-
-// service is the command that has systemd do something, or the like where it is not in charge.
-func (d *doctor) service(verb, name string) string {
-	switch {
-	case d.has("/run/systemd/system"):
-		return "systemctl " + verb + " " + name
-	case verb == "restart":
-		return "pkill -x " + name + "; " + name + " &"
-	}
-	return name + " &"
-}
-
-func (d *doctor) join(group string) string {
-	return fmt.Sprintf("usermod -aG %s %s   (and log in anew)", group, d.user)
 }
 
 // node is /dev/kbd0.
@@ -206,44 +213,6 @@ func (d *doctor) uinput(running bool) finding {
 func (d *doctor) hasBypass() bool {
 	text, err := os.ReadFile(d.root + "/proc/bus/input/devices")
 	return err != nil || strings.Contains(string(text), `Name="kbdd bypass"`)
-}
-
-// rights tells whether this user may open /dev/kbd0. To write only: that mutes nothing.
-func (d *doctor) rights() (f finding, ok bool) {
-	st, err := os.Stat(d.root + defaultDevice)
-	if err != nil || st.Mode()&fs.ModeCharDevice == 0 {
-		return f, false
-	}
-	file, err := d.open(d.root+defaultDevice, os.O_WRONLY)
-	if err == nil {
-		file.Close()
-	}
-	group, shared := groupOf(st)
-	const rule = "udevadm control --reload && udevadm trigger --settle /dev/kbd*"
-	switch {
-	case errors.Is(err, fs.ErrPermission) && !shared:
-		return finding{"rights", broken, "only root may open " + defaultDevice + ": kbdd's udev rule did not set its group", rule}, true
-	case errors.Is(err, fs.ErrPermission):
-		return finding{"rights", broken, fmt.Sprintf("%s may not open %s, which is for the group %s", d.user, defaultDevice, group), d.join(group)}, true
-	case err != nil && !errors.Is(err, unix.EBUSY):
-		return finding{"rights", broken, err.Error(), d.service("restart", "kbdd")}, true
-	case d.uid == 0 && !shared:
-		return finding{"rights", note, "root may open " + defaultDevice + ", and nobody else: kbdd's udev rule did not set its group", rule}, true
-	}
-	return finding{"rights", fine, d.user + " may open " + defaultDevice, ""}, true
-}
-
-// groupOf is the group of a node, and whether it is one that users can be in, and may use the node.
-func groupOf(st fs.FileInfo) (name string, shared bool) {
-	sys, ok := st.Sys().(*syscall.Stat_t)
-	if !ok {
-		return "", false
-	}
-	name = strconv.Itoa(int(sys.Gid))
-	if g, err := user.LookupGroupId(name); err == nil {
-		name = g.Name
-	}
-	return name, sys.Gid != 0 && st.Mode().Perm()&0o060 == 0o060
 }
 
 // console is where Ctrl-Alt-Fn and the terminals are.

@@ -26,6 +26,8 @@ func (d *doctor) keyboards(st control.Status) []finding {
 	switch {
 	case errors.Is(err, unix.EBUSY):
 		return []finding{{"keyboard", note, "another program has " + defaultDevice + " for itself", "kbdctl release"}}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return []finding{{"keyboard", broken, "kbdd does not answer those who open " + defaultDevice + " to read", d.service("restart", "kbdd")}}
 	case err != nil:
 		return nil // which was said of the rights
 	}
@@ -63,7 +65,7 @@ func (d *doctor) unmuted(k control.Keyboard) finding {
 	case len(suspects) > 0:
 		f.Says += ", it seems " + enumerate(suspects)
 	case d.uid != 0:
-		f.Mend = "sudo kbdctl doctor   (only root sees which)"
+		f.Mend = "sudo kbdctl doctor # only root sees which"
 	}
 	return f
 }
