@@ -67,10 +67,10 @@ func TestBadSurroundingsAreOneLine(t *testing.T) {
 		status: 78, says: []string{`"now"`, `"kbdd -h"`},
 	}, {
 		name: "not root", attr: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1000}},
-		status: 1, says: []string{"/dev/cuse", "permission denied", "run as root"},
+		status: 69, says: []string{"/dev/cuse", "permission denied", "run as root"},
 	}, {
 		name: "no cuse", before: hideCuse,
-		status: 1, says: []string{"/dev/cuse", "no such file", "modprobe cuse"},
+		status: 69, says: []string{"/dev/cuse", "no such file", "modprobe cuse"},
 	}, {
 		name: "second kbdd", before: func(t *testing.T) { startKbdd(t) },
 		status: 1, says: []string{kbd0, "another process serves this device"},
@@ -81,7 +81,7 @@ func TestBadSurroundingsAreOneLine(t *testing.T) {
 			}
 			t.Cleanup(func() { os.Remove(kbd0) })
 		},
-		status: 1, says: []string{kbd0, "in the way", "remove it"},
+		status: 69, says: []string{kbd0, "in the way", "remove it"},
 	}}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -41,9 +41,8 @@ func main() {
 const (
 	exitFailure = 1
 	exitPanic   = 2  // Go's
-	exitUsage   = 64 // EX_USAGE: the command line is wrong
 	exitCannot  = 69 // EX_UNAVAILABLE: kbdd cannot work here, whoever starts it again
-	exitConfig  = 78 // EX_CONFIG: the configuration is wrong
+	exitConfig  = 78 // EX_CONFIG: the command line or the configuration is wrong
 )
 
 // unlessKept is the status for what only a person can mend. Where an earlier kbdd has left devices it is a plain failure, so
@@ -77,7 +76,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return 0
 	case err != nil:
 		fmt.Fprintf(stderr, "kbdd: %v; \"kbdd -h\" lists the options\n", err)
-		return exitUsage
+		return exitConfig
 	case *showVersion:
 		fmt.Fprintln(stdout, "kbdd", version)
 		return 0
