@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
@@ -39,31 +38,73 @@ func isTerminal(out io.Writer) bool {
 	return terminal
 }
 
-// writeTable writes rows of cells: for people in columns under a header, cut off at the edge; else with a tab between two
-// cells, and nothing more.
+// writeTable writes rows of cells: for people in columns under a header; else with a tab between two cells, and nothing more.
 func writeTable(out io.Writer, header []string, rows [][]string) error {
 	columns, _, terminal := sizeOf(out)
-	var b strings.Builder
+	var lines []string
 	if terminal {
-		w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-		for _, row := range append([][]string{header}, rows...) {
-			fmt.Fprintln(w, strings.Join(row, "\t"))
-		}
-		w.Flush()
+		lines = tabulate(append([][]string{header}, rows...), columns)
 	} else {
 		for _, row := range rows {
-			fmt.Fprintln(&b, strings.Join(row, "\t"))
+			lines = append(lines, strings.Join(row, "\t")+"\n")
 		}
 	}
-	for line := range strings.Lines(b.String()) {
-		if runes := []rune(line); terminal && len(runes) > columns {
-			line = string(runes[:columns]) + "\n"
+	_, err := io.WriteString(out, strings.Join(lines, ""))
+	return err
+}
+
+// tabulate lays rows out in columns, the first one with the headers. Where they do not fit, the widest cells are cut, so that
+// no column is lost, as long as there is room for the headers.
+func tabulate(rows [][]string, columns int) (lines []string) {
+	const gap = "  "
+	widths := make([]int, len(rows[0]))
+	total := len(gap) * (len(widths) - 1)
+	for i := range widths {
+		for _, row := range rows {
+			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
 		}
-		if _, err := io.WriteString(out, line); err != nil {
-			return err
-		}
+		total += widths[i]
 	}
-	return nil
+	for ; total > columns; total-- {
+		widest := -1
+		for i, w := range widths {
+			if w > len(rows[0][i]) && (widest < 0 || w > widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			break
+		}
+		widths[widest]--
+	}
+	for _, row := range rows {
+		var b strings.Builder
+		for i, cell := range row {
+			if i > 0 {
+				b.WriteString(gap)
+			}
+			cell = cut(cell, widths[i])
+			b.WriteString(cell)
+			if i < len(row)-1 {
+				b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)))
+			}
+		}
+		line := []rune(b.String())
+		lines = append(lines, string(line[:min(len(line), columns)])+"\n")
+	}
+	return lines
+}
+
+// cut is a cell in this width. It shows that something is missing, where the terminal can.
+func cut(cell string, width int) string {
+	runes := []rune(cell)
+	switch {
+	case len(runes) <= width:
+		return cell
+	case hasUTF8():
+		return string(runes[:width-1]) + "…"
+	}
+	return string(runes[:width])
 }
 
 // writeText writes a text, for people in lines that fit; all but the first are indented.
