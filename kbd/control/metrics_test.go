@@ -1,6 +1,9 @@
 package control
 
 import (
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,5 +53,25 @@ kbdd_latency_seconds_count 0
 `
 	if b.String() != want {
 		t.Errorf("got\n%s", b.String())
+	}
+}
+
+func TestManualHasEachMetric(t *testing.T) {
+	page, err := os.ReadFile("../../cmd/kbdctl/kbdctl.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want, got []string
+	var b strings.Builder
+	(&Metrics{}).writeTo(&b)
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\S+)`).FindAllStringSubmatch(b.String(), -1) {
+		want = append(want, m[1])
+	}
+	for _, m := range regexp.MustCompile(`(?m)^\.It Va (\S+)`).FindAllStringSubmatch(string(page), -1) {
+		got = append(got, m[1])
+	}
+	slices.Sort(want)
+	if slices.Sort(got); !slices.Equal(got, want) {
+		t.Errorf("kbdctl(1) has %q, kbdd %q", got, want)
 	}
 }
