@@ -290,7 +290,9 @@ func upgrade(t *testing.T, alice *person) {
 	alice.keyboard.Type("a")
 	alice.heard("codes", "1e9e")
 	missing := watchLink("/dev/kbd/by-path/platform-i8042-serio-0")
+	begin := time.Now()
 	must(t, "dpkg -i "+secondPackage)
+	t.Logf("dpkg has taken %v", time.Since(begin).Round(10*time.Millisecond))
 	if n := missing(); n > 0 {
 		t.Errorf("the keyboard's link was missing: seen %d times", n)
 	}

@@ -55,6 +55,10 @@ func kbddPanics(t *testing.T, alice *person) {
 
 func kbddHangs(t *testing.T, alice *person) {
 	alice.reads("codes")
+	bites := func() string { return output("journalctl --no-pager -b -u kbdd | grep -c 'Watchdog timeout'") }
+	if got := bites(); got != "0" {
+		t.Errorf("the watchdog has bitten %s times before", got)
+	}
 	old := show("MainPID")
 	begin := time.Now()
 	must(t, "systemctl kill -s STOP kbdd")
@@ -70,7 +74,7 @@ func kbddHangs(t *testing.T, alice *person) {
 	waitUntil(t, "the service is back", func() bool {
 		return show("ActiveState") == "active" && show("MainPID") != old
 	})
-	if got := output("journalctl --no-pager -b -u kbdd | grep -c 'Watchdog timeout'"); got != "1" {
+	if got := bites(); got != "1" {
 		t.Errorf("the watchdog has bitten %s times", got)
 	}
 	killReader(t)
