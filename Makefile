@@ -52,7 +52,7 @@ test: check all vmrun ## all tests: the unit tests, and those in the QEMU machin
 	KBDD_VM_TESTS=1 VMRUN_FLAGS="$(IN_MACHINE) $(PROGRAMS)" $(GO) test -count=1 $(STATIC) -exec $(VMRUN) -run TestKillMatrix ./test
 
 DEBS = $(CURDIR)/bin/test-debian
-test-debian: vmrun ## the packages: install, use, upgrade and remove the .deb on a whole Debian in QEMU, about 4 minutes
+test-debian: vmrun ## the packages: install, use, upgrade and remove the .deb on a whole Debian in QEMU, about 8 minutes
 	rm -rf $(DEBS)
 	KBDD_VERSION=1 cmd/kbdd/package/build deb $(DEBS)
 	KBDD_VERSION=2 cmd/kbdd/package/build deb $(DEBS)
