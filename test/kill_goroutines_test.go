@@ -22,6 +22,7 @@ var killGoroutines = map[string]string{
 	"cmd/kbdd serveNodes: go guard.run":       "watchdog",
 	"cmd/kbdd run: go s.listen":               "- it is the supervisor's, whose end is a case of its own",
 	"cmd/kbdd start: go func":                 "- it is the supervisor's, whose end is a case of its own",
+	"cmd/kbdd hearOut: go s.notify.WriteTo":   "- likewise",
 	"kbd changedLocked: go func":              "keyboards have changed hands",
 	"kbd viewLocked: go func":                 "terminals",
 	"kbd armLocked: time.AfterFunc":           "typematic",

@@ -29,7 +29,7 @@ func TestBadConfigurationKeepsKbddFromStarting(t *testing.T) {
 	path := configure(t, "", "[bypass]\nvtt = false\n")
 	for _, option := range []string{"-check", "-version=false"} {
 		status, stderr := runKbdd(t, nil, option, "-config", path)
-		if status != 2 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, path+":2: unknown key") {
+		if status != 78 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, path+":2: unknown key") {
 			t.Errorf("kbdd %s ends with %d and %q", option, status, stderr)
 		}
 	}
