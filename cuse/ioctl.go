@@ -89,7 +89,7 @@ func (h *Handle) beginCall(unique uint64, thread uint32) bool {
 		return false
 	}
 	h.calls = append(h.calls, callUnderWay{unique, thread, time.Now()})
-	h.noteLocked()
+	h.noteWaitersLocked()
 	return true
 }
 

@@ -19,7 +19,7 @@ func (h *Handle) poll(in *pollIn) {
 		h.pollers = remember(h.pollers, in.Header.Pid)
 		// Several may poll one file, each for something else.
 		h.armed, h.pollKh, h.pollMask = true, in.Kh, h.pollMask|in.Events
-		h.noteLocked()
+		h.noteWaitersLocked()
 	}
 	out := pollOut{Revents: h.eventsLocked()}
 	h.dev.replyWith(in.Header.Unique, bytesOf(&out))

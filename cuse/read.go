@@ -31,9 +31,12 @@ func (h *Handle) read(in *fuse.ReadIn) {
 		h.readers = remember(h.readers, r.thread)
 	}
 	// While others wait there is nothing to read.
-	if len(h.parked) == 0 && h.answerLocked(r) {
-		h.noteLocked()
-		return
+	if len(h.parked) == 0 {
+		h.parked = append(h.parked, r)
+		if h.answerFirstLocked() {
+			return
+		}
+		h.parked = h.parked[:0]
 	}
 	switch {
 	case in.Offset > 0:
@@ -43,7 +46,7 @@ func (h *Handle) read(in *fuse.ReadIn) {
 		h.dev.reply(r.unique, unix.EAGAIN)
 	default:
 		h.parked = append(h.parked, r)
-		h.noteLocked()
+		h.noteWaitersLocked()
 	}
 }
 
@@ -68,16 +71,23 @@ func remember(waiters []Waiter, thread uint32) []Waiter {
 func (h *Handle) Wake() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.noteLocked()
-	for len(h.parked) > 0 && h.answerLocked(h.parked[0]) {
-		h.parked = slices.Delete(h.parked, 0, 1)
+	noted := false
+	for len(h.parked) > 0 && h.answerFirstLocked() {
+		noted = true
+	}
+	if !noted {
 		h.noteLocked()
 	}
 	h.notifyLocked()
 }
 
-// answerLocked answers r if there is something for it. What the kernel does not take is kept for the next read.
-func (h *Handle) answerLocked(r parkedRead) bool {
+// answerFirstLocked answers the read that has waited longest if there is something for it. What the kernel does not take is
+// kept for the next read.
+//
+// It is noted once, before the answer: what the read is to get, as refused. That the read has it need not be noted, for
+// another server would try to answer the read again, and find that it does not wait any more: see goOn.
+func (h *Handle) answerFirstLocked() bool {
+	r := h.parked[0]
 	n, err := h.fillLocked(r.size)
 	if n > 0 || err == io.EOF {
 		err = nil
@@ -86,12 +96,24 @@ func (h *Handle) answerLocked(r parkedRead) bool {
 		return false
 	}
 	msg := h.answer[:outHeaderSize+n]
+	kept := len(h.refused) > 0
+	if !kept {
+		h.refused = msg[outHeaderSize:]
+	}
+	fits := len(h.refused) <= maxRefused
+	if fits {
+		h.noteLocked()
+	}
 	taken := h.dev.send(msg, r.unique, err) == nil
-	switch kept := len(h.refused) > 0; {
-	case kept && taken:
+	h.parked = slices.Delete(h.parked, 0, 1)
+	switch {
+	case taken:
 		h.refused = h.refused[n:]
-	case !kept && !taken:
-		h.refused = slices.Clone(msg[outHeaderSize:])
+	case !kept:
+		h.refused = slices.Clone(h.refused)
+	}
+	if !fits || !taken || n == 0 {
+		h.noteLocked()
 	}
 	return true
 }
@@ -126,7 +148,7 @@ func (h *Handle) interrupt(unique uint64) bool {
 		return false
 	}
 	h.parked = slices.Delete(h.parked, i, i+1)
-	h.noteLocked()
+	h.noteWaitersLocked()
 	h.dev.reply(unique, unix.EINTR)
 	return true
 }

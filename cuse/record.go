@@ -22,7 +22,8 @@ import (
 // What is noted is right at every moment, so a server may die at any. A request is noted, as the inbox or in a slot,
 // until it is answered, and bytes are, until a read has them.
 //
-// A file whose [File] is an [encoding.BinaryAppender] is kept; others are dead after a change of servers.
+// A file whose [File] is an [encoding.BinaryAppender] is kept; others are dead after a change of servers. What AppendBinary
+// gives may change in Read, unless that answers ErrWouldBlock, in Ioctl, and before a Wake.
 type Record struct {
 	head  *recordHead
 	inbox []byte
@@ -53,6 +54,9 @@ const (
 	maxParked = 256
 	maxCalls  = 64
 )
+
+// maxRefused is how much of an answer can be noted, whoever else waits.
+const maxRefused = halfSize - fileRecordSize - maxParked*parkedRecordSize - maxCalls*8
 
 // RecordSize is how much memory a record needs for so many open files, 8192 at most, in bytes. Most of it is never
 // touched: a file takes 2 pages of it.
@@ -202,9 +206,46 @@ func (h *Handle) noteLocked() {
 	if h.slot == nil {
 		return
 	}
-	next := 3 - max(*h.slot.valid(), 1)
-	half := h.slot.half(next)
-	rest := half[fileRecordSize:]
+	rest := h.noteWaitingLocked()
+	var text []byte
+	if h.keeper != nil {
+		text, _ = h.keeper.AppendBinary(rest[:0:len(rest)])
+	}
+	h.commitLocked(len(text))
+}
+
+// noteWaitersLocked is noteLocked for when nothing has changed but who waits on the file. What the File is stands in the
+// half that holds: that is cheaper to copy than to ask for.
+func (h *Handle) noteWaitersLocked() {
+	if h.slot == nil {
+		return
+	}
+	valid := *h.slot.valid()
+	if valid == 0 {
+		h.noteLocked()
+		return
+	}
+	half := h.slot.half(valid)
+	in := view[fileRecord](half)
+	if fileState(in.State) == lost {
+		h.noteLocked()
+		return
+	}
+	text := half[fileRecordSize+waitingSize(int(in.Parked), int(in.Calls), int(in.Refused)):][:in.File]
+	copy(h.noteWaitingLocked(), text)
+	h.commitLocked(len(text))
+}
+
+// waitingSize is how much room is taken by so many reads and calls, and bytes that were refused.
+func waitingSize(parked, calls, refused int) int { return parked*parkedRecordSize + calls*8 + refused }
+
+// nextHalf is the number of the half that does not hold.
+func (s *slot) nextHalf() uint32 { return 3 - max(*s.valid(), 1) }
+
+// noteWaitingLocked notes, in the half that does not hold, who waits, and what was refused. It returns the room that is left
+// for what the File is.
+func (h *Handle) noteWaitingLocked() []byte {
+	rest := h.slot.half(h.slot.nextHalf())[fileRecordSize:]
 	for _, r := range h.parked {
 		*view[parkedRecord](rest) = parkedRecord{Unique: r.unique, Size: uint32(r.size), Thread: r.thread}
 		rest = rest[parkedRecordSize:]
@@ -213,23 +254,20 @@ func (h *Handle) noteLocked() {
 		*view[uint64](rest) = c.unique
 		rest = rest[8:]
 	}
-	state := h.state
-	if len(h.refused) > len(rest) {
+	return rest[copy(rest, h.refused):]
+}
+
+// commitLocked has the half hold in which all has been noted, with so many bytes of the File, if there was room for them.
+func (h *Handle) commitLocked(text int) {
+	state, next := h.state, h.slot.nextHalf()
+	if waitingSize(len(h.parked), len(h.calls), len(h.refused))+text > halfSize-fileRecordSize {
 		state = lost
 	}
-	rest = rest[copy(rest, h.refused):]
-	var text []byte
-	if h.keeper != nil {
-		text, _ = h.keeper.AppendBinary(rest[:0:len(rest)])
-		if len(text) > len(rest) {
-			state = lost
-		}
-	}
-	*view[fileRecord](half) = fileRecord{
+	*view[fileRecord](h.slot.half(next)) = fileRecord{
 		State: uint32(state), Status: h.status, Unique: h.unique, Fh: h.fh,
 		UID: h.UID, GID: h.GID, PID: h.PID, Flags: uint32(h.Flags),
 		PollKh: h.pollKh, Armed: h.armed,
-		Parked: uint32(len(h.parked)), Calls: uint32(len(h.calls)), Refused: uint32(len(h.refused)), File: uint32(len(text)),
+		Parked: uint32(len(h.parked)), Calls: uint32(len(h.calls)), Refused: uint32(len(h.refused)), File: uint32(text),
 	}
 	atomic.StoreUint32(h.slot.valid(), next)
 }

@@ -29,20 +29,27 @@ func Resume(conn *os.File, name string, r *Record, open OpenFunc, restore Restor
 		return nil, err
 	}
 	d.record = r
+	var files []*Handle
 	for _, s := range r.taken() {
-		d.restore(s, restore)
+		if h := d.restore(s, restore); h != nil {
+			files = append(files, h)
+		}
 	}
-	d.takeUp(r.unseen())
+	noted := d.noted(r.unseen()) // before it is answered
+	for _, h := range files {
+		h.goOn()
+	}
+	d.takeUp(r.unseen(), noted)
 	return d, nil
 }
 
-// restore goes on with one file.
-func (d *Device) restore(s *slot, restore RestoreFunc) {
+// restore makes one file again; nil where it was not open, or not any more.
+func (d *Device) restore(s *slot, restore RestoreFunc) *Handle {
 	h := &Handle{dev: d, resumed: true}
 	text, err := s.read(h)
 	if err != nil {
 		s.free() // of nobody
-		return
+		return nil
 	}
 	d.lastFh = max(d.lastFh, h.fh)
 	for _, c := range h.calls {
@@ -52,15 +59,15 @@ func (d *Device) restore(s *slot, restore RestoreFunc) {
 	switch h.state {
 	case opening:
 		d.finishOpen(h)
-		return
+		return nil
 	case refused:
 		d.reply(h.unique, unix.Errno(-h.status))
 		h.gone()
-		return
+		return nil
 	case closing:
 		d.reply(h.unique, nil)
 		h.gone()
-		return
+		return nil
 	}
 	var file File
 	if h.state == lost {
@@ -72,7 +79,7 @@ func (d *Device) restore(s *slot, restore RestoreFunc) {
 		file = deadFile{}
 	}
 	d.install(h, file)
-	h.goOn()
+	return h
 }
 
 // goOn answers what waits on a file that was restored.
@@ -101,8 +108,8 @@ func (h *Handle) goOn() {
 	h.noteLocked()
 }
 
-// takeUp handles the request over which the last server ended: it may have been answered, noted, or neither.
-func (d *Device) takeUp(msg []byte) {
+// takeUp handles the request over which the last server ended: it may have been answered, noted in a slot, or neither.
+func (d *Device) takeUp(msg []byte, noted bool) {
 	header := view[fuse.InHeader](msg)
 	if header == nil {
 		return
@@ -116,7 +123,7 @@ func (d *Device) takeUp(msg []byte) {
 	case opWrite, opIoctl:
 		d.reply(header.Unique, unix.EINTR)
 	case opOpen, opRead, opRelease:
-		if d.noted(header.Unique) {
+		if noted {
 			break
 		}
 		fallthrough
@@ -128,16 +135,20 @@ func (d *Device) takeUp(msg []byte) {
 	d.record.seenThrough(header.Unique)
 }
 
-// noted tells if the request is known from a slot.
-func (d *Device) noted(unique uint64) bool {
+// noted tells if a request is known from a slot.
+func (d *Device) noted(msg []byte) bool {
+	header := view[fuse.InHeader](msg)
+	if header == nil {
+		return false
+	}
 	d.mu.Lock()
-	_, known := d.waiting[unique]
+	_, known := d.waiting[header.Unique]
 	d.mu.Unlock()
 	for _, h := range d.snapshot() {
 		h.mu.Lock()
-		known = known || h.unique == unique
+		known = known || h.unique == header.Unique
 		for _, r := range h.parked {
-			known = known || r.unique == unique
+			known = known || r.unique == header.Unique
 		}
 		h.mu.Unlock()
 	}

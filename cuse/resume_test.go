@@ -30,12 +30,13 @@ func (w *keptWell) Ioctl(ctx context.Context, _ *Ioctl) (int, error) {
 type keptRig struct {
 	*rig
 	mem   []byte
-	files []*keptWell // in the order of their opens, of this life
-	slow  bool        // opens do not end
+	files []*keptWell     // in the order of their opens, of this life
+	slow  bool            // opens do not end
+	known map[uint64]bool // requests that are answered
 }
 
 func newKeptRig(t testing.TB) *keptRig {
-	k := &keptRig{mem: make([]byte, RecordSize(8))}
+	k := &keptRig{mem: make([]byte, RecordSize(8)), known: make(map[uint64]bool)}
 	k.rig = newRig(t, k.open)
 	record, err := NewRecord(k.mem, "label")
 	if err != nil {
@@ -65,12 +66,18 @@ func (k *keptRig) restore(h *Handle, state []byte) (File, error) {
 func (k *keptRig) ask(opcode uint32, body []byte) (unique uint64) {
 	k.t.Helper()
 	k.receive(opcode, body)
+	k.dispatch()
+	k.dev.seenThrough(k.dev.inbox())
+	return k.unique
+}
+
+// dispatch has the device handle what it has received, and not see it through.
+func (k *keptRig) dispatch() {
+	k.t.Helper()
 	msg := k.dev.inbox()
 	if err := k.dev.dispatch(msg[:*view[uint32](msg)]); err != nil {
 		k.t.Fatal(err)
 	}
-	k.dev.seenThrough(msg)
-	return k.unique
 }
 
 // receive has the device read a request, and no more.
@@ -82,7 +89,7 @@ func (k *keptRig) receive(opcode uint32, body []byte) (unique uint64) {
 // die goes on with another server, as the kernel does when the first is killed at this moment.
 func (k *keptRig) die() *keptRig {
 	k.t.Helper()
-	next := &keptRig{mem: bytes.Clone(k.mem)}
+	next := &keptRig{mem: bytes.Clone(k.mem), known: k.known}
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		k.t.Fatal(err)
@@ -103,6 +110,18 @@ func (k *keptRig) die() *keptRig {
 	k.dev.Close()
 	k.dev.cancel()
 	return next
+}
+
+// answer takes the next message to the kernel, or nil. As the kernel does, it lets go those to requests that are answered.
+func (k *keptRig) answer() (*fuse.OutHeader, []byte) {
+	header, body := k.rig.answer()
+	for header != nil && header.Unique != 0 && k.known[header.Unique] {
+		header, body = k.rig.answer()
+	}
+	if header != nil {
+		k.known[header.Unique] = true
+	}
+	return header, body
 }
 
 func (k *keptRig) wantAnswer(unique uint64, errno unix.Errno, out string) {
@@ -177,6 +196,58 @@ func TestServerDiesBetweenTheNoteAndTheAnswer(t *testing.T) {
 	k.files[0].note(open)
 	k = k.die()
 	k.wantAnswer(unique, 0, "ab")
+	k.ask(opRead, readOf(1, 2))
+	k.wantAnswer(k.unique, 0, "c")
+}
+
+// TestServerDiesBeforeTheAnswerIsSent has the file's bytes taken out of it already.
+func TestServerDiesBeforeTheAnswerIsSent(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		do   func(k *keptRig)
+	}{
+		{"to a read that waits", func(k *keptRig) {
+			k.ask(opRead, readOf(1, 2))
+			k.files[0].data = []byte("abc")
+			k.files[0].Wake()
+		}},
+		{"to a read of what is there", func(k *keptRig) {
+			k.files[0].data = []byte("abc")
+			k.files[0].Wake()
+			k.receive(opRead, readOf(1, 2))
+			k.dispatch()
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := newKeptRig(t)
+			k.openFile()
+			tt.do(k)
+			k.rig.answer() // which goes nowhere
+			unique := k.unique
+			k = k.die()
+			k.wantAnswer(unique, 0, "ab")
+			k.wantNothing()
+			k = k.die()
+			k.ask(opRead, readOf(1, 2))
+			k.wantAnswer(k.unique, 0, "c")
+			if n := k.waiting(); n != 0 {
+				t.Errorf("%d reads wait", n)
+			}
+		})
+	}
+}
+
+// TestServerDiesWhenTheAnswerIsSent has it not come round to anything else: the read has its bytes once.
+func TestServerDiesWhenTheAnswerIsSent(t *testing.T) {
+	k := newKeptRig(t)
+	k.openFile()
+	k.files[0].data = []byte("abc")
+	k.files[0].Wake()
+	k.receive(opRead, readOf(1, 2))
+	k.dispatch()
+	k.wantAnswer(k.unique, 0, "ab")
+	k = k.die()
+	k.wantNothing()
 	k.ask(opRead, readOf(1, 2))
 	k.wantAnswer(k.unique, 0, "c")
 }
@@ -421,19 +492,24 @@ func (l *lives) step() {
 	default:
 		l.put(l.file())
 	}
-	dies := opcode != 0 && l.chances.IntN(3) == 0
-	switch {
-	case opcode != 0 && dies && l.chances.IntN(2) == 0:
+	dies := l.chances.IntN(3) == 0
+	switch n := l.chances.IntN(3); {
+	case opcode == 0:
+	case dies && n > 0:
 		l.receive(opcode, msg)
-	case opcode != 0:
+		if n > 1 && opcode == opRead { // it is seen to, but not seen through
+			l.dispatch()
+		}
+	default:
 		l.ask(opcode, msg)
 	}
 	l.dev.calls.Wait()
-	l.hear()
+	l.hear(dies && l.chances.IntN(2) == 0)
 	if dies {
 		l.keptRig = l.die()
+		l.dev.record.settled() // as after a while
 		l.dev.calls.Wait()
-		l.hear()
+		l.hear(false)
 	}
 }
 
@@ -465,10 +541,25 @@ func (l *lives) put(fh uint64) {
 	}
 }
 
-// hear takes the answers.
-func (l *lives) hear() {
+// hear takes the answers; if early, the server was dead when it would have sent the last one.
+func (l *lives) hear(early bool) {
 	l.t.Helper()
-	for header, out := l.answer(); header != nil; header, out = l.answer() {
+	type answer struct {
+		header fuse.OutHeader
+		out    []byte
+	}
+	var answers []answer
+	for header, out := l.rig.answer(); header != nil; header, out = l.rig.answer() {
+		if !l.known[header.Unique] {
+			answers = append(answers, answer{*header, bytes.Clone(out)})
+		}
+	}
+	if n := len(answers); early && n > 0 && l.asked[answers[n-1].header.Unique] != 0 {
+		answers = answers[:n-1]
+	}
+	for _, a := range answers {
+		header, out := a.header, a.out
+		l.known[header.Unique] = true
 		fh, isRead := l.asked[header.Unique]
 		switch {
 		case header.Status != 0:
@@ -500,7 +591,7 @@ func (l *lives) end() {
 				l.t.Fatalf("a read of file %d is never answered", fh)
 			}
 			l.put(fh)
-			l.hear()
+			l.hear(false)
 		}
 	}
 	if len(l.opens)+len(l.closes) > 0 {
