@@ -41,6 +41,10 @@ type Device struct {
 
 	record *Record // what another server needs to go on; nil: nothing is kept; fixed while Serve runs
 
+	// witness, if it is not nil, is a test: it is told of each message to the kernel, before it is sent and when it has
+	// been. It may refuse it as the kernel would. Fixed while Serve runs.
+	witness func(unique uint64, sent bool) error
+
 	ctx    context.Context // ends with the device
 	cancel context.CancelFunc
 	calls  sync.WaitGroup // goroutines in OpenFunc, Ioctl and Close
@@ -251,7 +255,22 @@ func (d *Device) write(msg []byte) error {
 	if d.fd < 0 {
 		return ErrClosed
 	}
+	if d.witness != nil {
+		return d.writeBeforeWitness(msg)
+	}
 	return writeMessage(d.fd, msg)
+}
+
+func (d *Device) writeBeforeWitness(msg []byte) error {
+	unique := view[fuse.OutHeader](msg).Unique
+	if err := d.witness(unique, false); err != nil {
+		return err
+	}
+	err := writeMessage(d.fd, msg)
+	if err == nil {
+		err = d.witness(unique, true)
+	}
+	return err
 }
 
 // reply answers a request with err alone. Where the answer does not go out the connection has ended, and Serve tells.
