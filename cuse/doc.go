@@ -60,5 +60,6 @@
 // # Errors
 //
 // A [syscall.Errno] anywhere in the chain of an error is what the client gets, [context.Canceled] is EINTR, and
-// io.EOF from Read is the end of the file. Anything else is EIO.
+// io.EOF from Read is the end of the file. Anything else is EIO. So is ENOSYS from OpenFunc: to the kernel it would mean
+// that this device has no use for OPEN and RELEASE, for as long as it stands (fs/fuse/file.c, fuse_file_open).
 package cuse

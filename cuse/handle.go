@@ -112,8 +112,12 @@ func (h *Handle) note(state fileState) {
 	h.noteLocked()
 }
 
-// refuse answers the open with an error.
+// refuse answers the open with an error, but never with ENOSYS: to the kernel that means, for all files of the device, that
+// opening needs no server, and it sends no OPEN and no RELEASE any more (fs/fuse/file.c, fuse_file_open).
 func (h *Handle) refuse(err error) {
+	if status(err) == -int32(unix.ENOSYS) {
+		err = unix.EIO
+	}
 	h.mu.Lock()
 	h.state, h.status = refused, status(err)
 	h.noteLocked()
