@@ -26,6 +26,9 @@
 // The kernel cuts a large read into several, of 128 KiB at most here. Only the first is ever parked, so that the client gets
 // what there is. What Read gave and the kernel did not take goes to the next read.
 //
+// Of one file, 256 reads and 64 ioctls wait at most. The next is ENOBUFS: with EAGAIN, a client that blocks would try again at
+// once, and for ever.
+//
 // A write(2) is never parked. If Write takes a part, that is what the client is told; ErrWouldBlock is EAGAIN for it,
 // with O_NONBLOCK or without.
 //

@@ -59,7 +59,7 @@ func (d *Device) startIoctl(h *Handle, in *fuse.IoctlIn, payload []byte) {
 	}
 	unique := in.Unique
 	if !h.beginCall(unique, in.Pid) {
-		d.reply(unique, unix.EAGAIN)
+		d.reply(unique, unix.ENOBUFS)
 		return
 	}
 	d.start(unique, func(ctx context.Context) {

@@ -44,6 +44,9 @@ func (h *Handle) read(in *fuse.ReadIn) {
 		h.dev.reply(r.unique, nil)
 	case in.Flags&unix.O_NONBLOCK != 0, len(h.parked) == maxParked:
 		h.dev.reply(r.unique, unix.EAGAIN)
+	case len(h.parked) == maxParked:
+		// Not EAGAIN, on which a client that blocks would try again at once.
+		h.dev.reply(r.unique, unix.ENOBUFS)
 	default:
 		h.parked = append(h.parked, r)
 		h.noteWaitersLocked()
