@@ -50,10 +50,10 @@ type Device struct {
 	calls  sync.WaitGroup // goroutines in OpenFunc, Ioctl and Close
 
 	mu      sync.Mutex
-	handles map[uint64]*Handle            // the open files, by fh; guarded by mu
-	lastFh  uint64                        // guarded by mu
-	waiting map[uint64]context.CancelFunc // opens and ioctls under way, by unique; guarded by mu
-	checks  []chan struct{}               // closed when Serve comes round; guarded by mu
+	handles map[uint64]*Handle  // the open files, by fh; guarded by mu
+	lastFh  uint64              // guarded by mu
+	waiting map[uint64]underWay // opens and ioctls, by unique; guarded by mu
+	checks  []chan struct{}     // closed when Serve comes round; guarded by mu
 }
 
 // Create makes the device /dev/NAME; a NAME of the form dir/name makes the folder too. The node stands when Create
@@ -108,7 +108,7 @@ func New(conn *os.File, name string, open OpenFunc) (*Device, error) {
 func newDevice(conn *os.File, name string, open OpenFunc) (*Device, error) {
 	d := &Device{
 		name: name, open: open, conn: conn,
-		handles: make(map[uint64]*Handle), waiting: make(map[uint64]context.CancelFunc),
+		handles: make(map[uint64]*Handle), waiting: make(map[uint64]underWay),
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	// Not File.Fd: that would take the file out of non-blocking mode and so out of the poller.

@@ -75,7 +75,7 @@ func (d *Device) startOpen(in *fuse.OpenIn) {
 
 // finishOpen makes the file, and tells the client who waits for it.
 func (d *Device) finishOpen(h *Handle) {
-	d.start(h.unique, func(ctx context.Context) {
+	d.start(h.unique, h, func(ctx context.Context) {
 		file, err := d.open(ctx, h)
 		if err != nil {
 			h.refuse(err)
@@ -136,11 +136,18 @@ func (h *Handle) gone() {
 	}
 }
 
-// start runs a call that may wait, under a context that an INTERRUPT ends.
-func (d *Device) start(unique uint64, call func(ctx context.Context)) {
+// An underWay is an open or an ioctl that is not answered yet.
+type underWay struct {
+	cancel context.CancelFunc
+	opens  *Handle   // the file that is to be; nil: it is an ioctl, and among its file's calls
+	since  time.Time // when it began
+}
+
+// start runs a call that may wait, under a context that an INTERRUPT ends. opens is the file that it opens, or nil.
+func (d *Device) start(unique uint64, opens *Handle, call func(ctx context.Context)) {
 	ctx, cancel := context.WithCancel(d.ctx)
 	d.mu.Lock()
-	d.waiting[unique] = cancel
+	d.waiting[unique] = underWay{cancel, opens, time.Now()}
 	d.mu.Unlock()
 	d.calls.Go(func() {
 		// The kernel may use the unique anew as soon as it is answered, but not before the number went round.
@@ -167,20 +174,31 @@ func (d *Device) forget(fh uint64) {
 	delete(d.handles, fh)
 }
 
-// interrupt ends the call that waits under unique. One that is not known was answered meanwhile. The INTERRUPT itself
-// gets no answer; ENOSYS would turn interrupts off for the whole device (fs/fuse/dev.c, fuse_dev_do_write).
-func (d *Device) interrupt(unique uint64) {
+// interrupt ends the call that waits under unique, and tells if there is one. One that is not known was answered meanwhile.
+// The INTERRUPT itself gets no answer; ENOSYS would turn interrupts off for the whole device (fs/fuse/dev.c,
+// fuse_dev_do_write).
+func (d *Device) interrupt(unique uint64) bool {
 	d.mu.Lock()
-	cancel := d.waiting[unique]
+	call := d.waiting[unique]
 	d.mu.Unlock()
-	if cancel != nil {
-		cancel()
-		return
+	if call.cancel == nil {
+		return slices.ContainsFunc(d.snapshot(), func(h *Handle) bool { return h.interrupt(unique) })
 	}
-	for _, h := range d.snapshot() {
-		if h.interrupt(unique) {
-			return
-		}
+	if call.opens != nil {
+		call.opens.interruptOpen()
+	}
+	call.cancel()
+	return true
+}
+
+// interruptOpen notes that the open is to be EINTR if this server ends before OpenFunc does: the next one would not hear of
+// the interrupt again, and the client cannot be killed meanwhile.
+func (h *Handle) interruptOpen() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.state == opening {
+		h.state, h.status = refused, status(unix.EINTR)
+		h.noteLocked()
 	}
 }
 
@@ -198,10 +216,20 @@ type Waiter struct {
 }
 
 // Waiters are the threads that wait for one of the device's files, or have done so lately and may again at any moment: in
-// ioctl(2), in read(2), or, as far as can be known, in poll(2) and its kin. While one waits, the machine cannot be suspended, for the kernel
-// does not freeze a thread whose request a frozen server has (kernel/power/process.c); whoever wants it to be must have them stop.
+// open(2), in ioctl(2), in read(2), or, as far as can be known, in poll(2) and its kin. While one waits, the machine cannot be
+// suspended, for the kernel does not freeze a thread whose request a frozen server has (kernel/power/process.c); whoever wants
+// it to be must have them stop.
+//
+// Who waits in close(2) is not among them: the kernel does not tell (fs/fuse/file.c, fuse_prepare_release).
 func (d *Device) Waiters() []Waiter {
 	var waiters []Waiter
+	d.mu.Lock()
+	for _, call := range d.waiting {
+		if call.opens != nil {
+			waiters = append(waiters, Waiter{call.opens.PID, call.since})
+		}
+	}
+	d.mu.Unlock()
 	for _, h := range d.snapshot() {
 		h.mu.Lock()
 		waiters = append(append(waiters, h.readers...), h.pollers...)

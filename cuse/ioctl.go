@@ -62,7 +62,7 @@ func (d *Device) startIoctl(h *Handle, in *fuse.IoctlIn, payload []byte) {
 		d.reply(unique, unix.ENOBUFS)
 		return
 	}
-	d.start(unique, func(ctx context.Context) {
+	d.start(unique, nil, func(ctx context.Context) {
 		defer h.endCall(unique)
 		result, err := f.Ioctl(ctx, c)
 		if err != nil {

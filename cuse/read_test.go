@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -112,6 +113,30 @@ func TestWhoIsInAnIoctlIsAWaiter(t *testing.T) {
 	}
 	<-began
 	if got := r.dev.Waiters(); len(got) != 1 || got[0].Thread != 7 {
+		t.Errorf("%+v wait, want thread 7", got)
+	}
+	close(end)
+	r.dev.calls.Wait()
+	if got := r.dev.Waiters(); len(got) != 0 {
+		t.Errorf("%+v wait, want none", got)
+	}
+}
+
+func TestWhoIsInAnOpenIsAWaiter(t *testing.T) {
+	began, end := make(chan struct{}), make(chan struct{})
+	r := newRig(t, func(context.Context, *Handle) (File, error) {
+		close(began)
+		<-end
+		return nil, unix.EBUSY
+	})
+	before := time.Now()
+	msg := r.request(opOpen, body(fuse.OpenIn{}))
+	view[fuse.InHeader](msg).Pid = 7
+	if err := r.dev.dispatch(msg); err != nil {
+		t.Fatal(err)
+	}
+	<-began
+	if got := r.dev.Waiters(); len(got) != 1 || got[0].Thread != 7 || got[0].Since.Before(before) {
 		t.Errorf("%+v wait, want thread 7", got)
 	}
 	close(end)
