@@ -198,7 +198,9 @@ func (d *Device) serve() error {
 			return err
 		}
 		err = d.dispatch(buf[:n])
-		d.seenThrough(buf)
+		if !d.seenThrough(buf) && err == nil {
+			err = ErrClosed // and the request is left to another server
+		}
 		if err != nil {
 			return err
 		}
@@ -231,6 +233,10 @@ func (d *Device) Close() error {
 	defer d.sending.Unlock()
 	if d.fd < 0 {
 		return ErrClosed
+	}
+	// Nothing is sent at this moment, and so the record is frozen as it would be if the server had died.
+	if d.record != nil {
+		d.record.frozen.Store(true)
 	}
 	d.fd = -1
 	return d.conn.Close()

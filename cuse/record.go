@@ -31,6 +31,8 @@ type Record struct {
 
 	mu   sync.Mutex
 	used []bool // guarded by mu
+
+	frozen atomic.Bool // by Close: it is another server's
 }
 
 const (
@@ -121,10 +123,14 @@ func (r *Record) empty() bool {
 // settled notes that this server is not the end of the record.
 func (r *Record) settled() { atomic.StoreUint32(&r.head.Tries, 0) }
 
-// seenThrough notes that the request in the inbox is answered, or noted elsewhere.
-func (r *Record) seenThrough(unique uint64) {
+// seenThrough notes that the request in the inbox is answered, or noted elsewhere. It is false where that is no longer known.
+func (r *Record) seenThrough(unique uint64) bool {
+	if r.frozen.Load() {
+		return false
+	}
 	r.settled()
 	atomic.StoreUint64(&r.head.Done, unique)
+	return true
 }
 
 // unseen is the message in the inbox if its server died over it, or nil.
@@ -184,6 +190,9 @@ func (s *slot) half(n uint32) []byte {
 }
 
 func (s *slot) free() {
+	if s.record.frozen.Load() {
+		return
+	}
 	atomic.StoreUint32(s.valid(), 0)
 	s.record.mu.Lock()
 	defer s.record.mu.Unlock()
@@ -203,7 +212,7 @@ const (
 
 // noteLocked brings the record up to date about the file.
 func (h *Handle) noteLocked() {
-	if h.slot == nil {
+	if h.slot == nil || h.slot.record.frozen.Load() {
 		return
 	}
 	rest := h.noteWaitingLocked()
@@ -217,7 +226,7 @@ func (h *Handle) noteLocked() {
 // noteWaitersLocked is noteLocked for when nothing has changed but who waits on the file. What the File is stands in the
 // half that holds: that is cheaper to copy than to ask for.
 func (h *Handle) noteWaitersLocked() {
-	if h.slot == nil {
+	if h.slot == nil || h.slot.record.frozen.Load() {
 		return
 	}
 	valid := *h.slot.valid()

@@ -15,6 +15,9 @@ type RestoreFunc func(h *Handle, state []byte) (File, error)
 
 // Keep has the device note in r what another server needs to go on where this one ends, however it does. It is called
 // before Serve.
+//
+// Close leaves to that server what is in r, as the end of the process does: what is not answered by then it answers. Whoever
+// wants the clients to know that the device is gone lets go of the other descriptors of /dev/cuse, too.
 func (d *Device) Keep(r *Record) { d.record = r }
 
 // Resume goes on with the device that another server made and kept in r, over the same descriptor of /dev/cuse, which must
@@ -163,11 +166,9 @@ func (d *Device) inbox() []byte {
 	return make([]byte, max(minReadBuffer, writeInSize+maxTransfer))
 }
 
-// seenThrough notes that the request in the inbox is answered, or noted elsewhere.
-func (d *Device) seenThrough(msg []byte) {
-	if d.record != nil {
-		d.record.seenThrough(view[fuse.InHeader](msg).Unique)
-	}
+// seenThrough notes that the request in the inbox is answered, or noted elsewhere. It is false where Close came before it was.
+func (d *Device) seenThrough(msg []byte) bool {
+	return d.record == nil || d.record.seenThrough(view[fuse.InHeader](msg).Unique)
 }
 
 // A deadFile is what is left of a file that could not be restored.
