@@ -207,7 +207,7 @@ const (
 	refused                      // likewise, and the answer is an error, Status
 	open                         // Unique was its open(2)
 	closing                      // Unique is its RELEASE, which is not answered
-	lost                         // open, but there was no room for what it is
+	lost                         // open, but what it is could not be noted
 )
 
 // noteLocked brings the record up to date about the file.
@@ -216,11 +216,20 @@ func (h *Handle) noteLocked() {
 		return
 	}
 	rest := h.noteWaitingLocked()
-	var text []byte
-	if h.keeper != nil {
-		text, _ = h.keeper.AppendBinary(rest[:0:len(rest)])
+	if h.state != open {
+		h.commitLocked(0, true)
+		return
 	}
-	h.commitLocked(len(text))
+	text, ok := []byte(nil), h.keeper != nil
+	if ok {
+		var err error
+		text, err = h.keeper.AppendBinary(rest[:0:len(rest)])
+		ok = err == nil
+	}
+	if 0 < len(text) && len(text) <= len(rest) && &text[0] != &rest[0] {
+		copy(rest, text) // it was not appended in place
+	}
+	h.commitLocked(len(text), ok)
 }
 
 // noteWaitersLocked is noteLocked for when nothing has changed but who waits on the file. What the File is stands in the
@@ -236,13 +245,13 @@ func (h *Handle) noteWaitersLocked() {
 	}
 	half := h.slot.half(valid)
 	in := view[fileRecord](half)
-	if fileState(in.State) == lost {
+	if fileState(in.State) != open {
 		h.noteLocked()
 		return
 	}
 	text := half[fileRecordSize+waitingSize(int(in.Parked), int(in.Calls), int(in.Refused)):][:in.File]
 	copy(h.noteWaitingLocked(), text)
-	h.commitLocked(len(text))
+	h.commitLocked(len(text), true)
 }
 
 // waitingSize is how much room is taken by so many reads and calls, and bytes that were refused.
@@ -266,10 +275,12 @@ func (h *Handle) noteWaitingLocked() []byte {
 	return rest[copy(rest, h.refused):]
 }
 
-// commitLocked has the half hold in which all has been noted, with so many bytes of the File, if there was room for them.
-func (h *Handle) commitLocked(text int) {
+// commitLocked has the half hold in which all has been noted, with so many bytes of the File, if there was room for them. If
+// not, or if it is not ok, the file is lost.
+func (h *Handle) commitLocked(text int, ok bool) {
 	state, next := h.state, h.slot.nextHalf()
-	if waitingSize(len(h.parked), len(h.calls), len(h.refused))+text > halfSize-fileRecordSize {
+	ok = ok && waitingSize(len(h.parked), len(h.calls), len(h.refused))+text <= halfSize-fileRecordSize
+	if state == open && !ok {
 		state = lost
 	}
 	*view[fileRecord](h.slot.half(next)) = fileRecord{
