@@ -221,8 +221,7 @@ func (d *Device) drop() {
 	d.handles = nil
 	d.mu.Unlock()
 	for _, h := range left {
-		h.shut()
-		h.file.Close()
+		h.shut().Close()
 	}
 }
 

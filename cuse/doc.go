@@ -58,7 +58,8 @@
 //
 // A client of a server that ends gets ECONNABORTED, and has to open the device again. It need not be so: [Device.Keep] has a
 // device noted in memory that outlives the server, and [Resume] goes on with it in the next, after a restart, a crash or a
-// kill -9 alike. What was waiting waits on. New requests wait in the kernel meanwhile.
+// kill -9 alike. What was waiting waits on. New requests wait in the kernel meanwhile. A File whose state can be kept is an
+// [encoding.BinaryAppender].
 //
 // # Errors
 //

@@ -33,17 +33,17 @@ type Handle struct {
 	// nor does O_CLOEXEC; 64-bit kernels add their O_LARGEFILE, 0x8000.
 	Flags int
 
-	dev     *Device
-	fh      uint64
-	resumed bool                    // another server opened it; fixed
-	file    File                    // set before the client knows of the file
-	keeper  encoding.BinaryAppender // file, if it can be kept; guarded by mu
+	dev    *Device
+	fh     uint64
+	file   File                    // set before the client knows of the file, and nil when it is shut; written under mu
+	keeper encoding.BinaryAppender // file, if it can be kept; guarded by mu
 
 	mu       sync.Mutex
 	slot     *slot          // where the file is noted, or nil; guarded by mu
 	state    fileState      // guarded by mu
 	status   int32          // with which the open is refused; guarded by mu
 	unique   uint64         // of the request that state is about; guarded by mu
+	lastRead uint64         // unique of the read that came last; guarded by mu
 	calls    []callUnderWay // ioctls; guarded by mu
 	parked   []parkedRead   // reads that wait, oldest first; guarded by mu
 	answer   []byte         // where answers to reads are made, header first; guarded by mu
@@ -57,7 +57,7 @@ type Handle struct {
 
 // startOpen answers an open(2), in a goroutine of its own.
 func (d *Device) startOpen(in *fuse.OpenIn) {
-	h := &Handle{UID: in.Uid, GID: in.Gid, PID: in.Pid, Flags: int(in.Flags), dev: d, unique: in.Unique}
+	h := &Handle{UID: in.Uid, GID: in.Gid, PID: in.Pid, Flags: int(in.Flags), dev: d, state: opening, unique: in.Unique}
 	if d.record != nil {
 		var err error
 		if h.slot, err = d.record.take(); err != nil {
@@ -69,11 +69,14 @@ func (d *Device) startOpen(in *fuse.OpenIn) {
 	d.lastFh++
 	h.fh = d.lastFh
 	d.mu.Unlock()
-	h.note(opening)
+	h.note()
 	d.finishOpen(h)
 }
 
 // finishOpen makes the file, and tells the client who waits for it.
+//
+// The file is noted as open before the answer, since after it the client may ask for the next thing, to close it even, and
+// that is noted by others. So a file that is open may lack its answer, which goOn sends; one that is opening always does.
 func (d *Device) finishOpen(h *Handle) {
 	d.start(h.unique, h, func(ctx context.Context) {
 		file, err := d.open(ctx, h)
@@ -81,34 +84,42 @@ func (d *Device) finishOpen(h *Handle) {
 			h.refuse(err)
 			return
 		}
-		d.install(h, file)
-		out := fuse.OpenOut{Fh: h.fh}
-		if err := d.replyWith(h.unique, bytesOf(&out)); err != nil && !h.resumed {
+		unique := h.unique // which is the RELEASE's as soon as one comes
+		h.mu.Lock()
+		h.openLocked(file)
+		h.noteLocked()
+		h.mu.Unlock()
+		d.install(h)
+		if h.answerOpen(unique) != nil {
 			// The kernel does not know the file, so no RELEASE will come.
 			d.forget(h.fh)
-			file.Close()
+			h.shut().Close()
 			h.gone()
-			return
 		}
-		h.note(open)
 	})
 }
 
-// install lets requests find the file.
-func (d *Device) install(h *Handle, file File) {
-	h.mu.Lock()
-	h.file, h.keeper = file, keeperOf(file)
-	h.mu.Unlock()
-	d.mu.Lock()
-	d.handles[h.fh] = h
-	d.mu.Unlock()
+func (h *Handle) openLocked(file File) {
+	h.file, h.keeper, h.state = file, keeperOf(file), open
 }
 
-// note notes how far the file is.
-func (h *Handle) note(state fileState) {
+// install lets requests find the file.
+func (d *Device) install(h *Handle) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.handles[h.fh] = h
+}
+
+// answerOpen lets open(2) return.
+func (h *Handle) answerOpen(unique uint64) error {
+	out := fuse.OpenOut{Fh: h.fh}
+	return h.dev.replyWith(unique, bytesOf(&out))
+}
+
+// note brings the record up to date about the file.
+func (h *Handle) note() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.state = state
 	h.noteLocked()
 }
 
@@ -241,9 +252,10 @@ func (d *Device) Waiters() []Waiter {
 	return waiters
 }
 
-// write answers a write(2).
+// write answers a write(2), when what it did is noted.
 func (h *Handle) write(unique uint64, p []byte) {
 	n, err := h.file.Write(p)
+	h.note()
 	if n == 0 && err != nil {
 		h.dev.reply(unique, err)
 		return
@@ -255,13 +267,13 @@ func (h *Handle) write(unique uint64, p []byte) {
 // startRelease closes the file, in a goroutine of its own, and then lets close(2) return.
 func (d *Device) startRelease(h *Handle, unique uint64) {
 	d.forget(h.fh)
-	h.shut()
+	file := h.shut()
 	h.mu.Lock()
 	h.state, h.unique = closing, unique
 	h.noteLocked()
 	h.mu.Unlock()
 	d.calls.Go(func() {
-		h.file.Close()
+		file.Close()
 		d.reply(unique, nil)
 		h.gone()
 	})
@@ -269,11 +281,13 @@ func (d *Device) startRelease(h *Handle, unique uint64) {
 
 // shut ends all waiting on a file that is to be closed: Wake does nothing from now on. No read waits when the kernel
 // releases a file, since each of them holds it open; at the end of the device some may, and nobody hears the answer.
-func (h *Handle) shut() {
+func (h *Handle) shut() (file File) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, r := range h.parked {
 		h.dev.reply(r.unique, unix.EBADF)
 	}
 	h.parked, h.armed = nil, false
+	file, h.file = h.file, nil
+	return file
 }

@@ -65,6 +65,7 @@ func (d *Device) startIoctl(h *Handle, in *fuse.IoctlIn, payload []byte) {
 	d.start(unique, nil, func(ctx context.Context) {
 		defer h.endCall(unique)
 		result, err := f.Ioctl(ctx, c)
+		h.note() // what it did, before its caller knows
 		if err != nil {
 			d.reply(unique, err)
 			return

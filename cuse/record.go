@@ -23,7 +23,8 @@ import (
 // until it is answered, and bytes are, until a read has them.
 //
 // A file whose [File] is an [encoding.BinaryAppender] is kept; others are dead after a change of servers. What AppendBinary
-// gives may change in Read, unless that answers ErrWouldBlock, in Ioctl, and before a Wake.
+// gives may change in Read, unless that answers ErrWouldBlock, in Write, in Ioctl, and before a Wake. A read of a file that is
+// kept gives some 11 KiB at most.
 type Record struct {
 	head  *recordHead
 	inbox []byte
@@ -36,7 +37,7 @@ type Record struct {
 }
 
 const (
-	recordVersion = 1 // of the layout
+	recordVersion = 2 // of the layout
 	maxSlots      = 8192
 	halfSize      = 16 << 10
 	slotSize      = 2 * halfSize
@@ -205,7 +206,7 @@ type fileState uint32
 const (
 	opening fileState = iota + 1 // Unique is its open(2), which is not answered
 	refused                      // likewise, and the answer is an error, Status
-	open                         // Unique was its open(2)
+	open                         // Unique is its open(2), which is answered, or is to be without further ado
 	closing                      // Unique is its RELEASE, which is not answered
 	lost                         // open, but what it is could not be noted
 )
@@ -286,7 +287,7 @@ func (h *Handle) commitLocked(text int, ok bool) {
 	*view[fileRecord](h.slot.half(next)) = fileRecord{
 		State: uint32(state), Status: h.status, Unique: h.unique, Fh: h.fh,
 		UID: h.UID, GID: h.GID, PID: h.PID, Flags: uint32(h.Flags),
-		PollKh: h.pollKh, Armed: h.armed,
+		PollKh: h.pollKh, LastRead: h.lastRead, Armed: h.armed,
 		Parked: uint32(len(h.parked)), Calls: uint32(len(h.calls)), Refused: uint32(len(h.refused)), File: uint32(text),
 	}
 	atomic.StoreUint32(h.slot.valid(), next)
@@ -306,10 +307,10 @@ func (s *slot) read(h *Handle) ([]byte, error) {
 	}
 	h.UID, h.GID, h.PID, h.Flags = in.UID, in.GID, in.PID, int(in.Flags)
 	h.slot, h.state, h.status, h.unique, h.fh = s, fileState(in.State), in.Status, in.Unique, in.Fh
-	h.pollKh, h.armed = in.PollKh, in.Armed
+	h.pollKh, h.lastRead, h.armed = in.PollKh, in.LastRead, in.Armed
 	for range in.Parked {
 		r := view[parkedRecord](rest)
-		h.parked = append(h.parked, parkedRead{unique: r.Unique, size: int(r.Size), thread: r.Thread})
+		h.parked = append(h.parked, parkedRead{unique: r.Unique, size: int(min(r.Size, maxTransfer)), thread: r.Thread})
 		h.readers = remember(h.readers, r.Thread)
 		rest = rest[parkedRecordSize:]
 	}
