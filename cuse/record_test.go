@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -103,6 +104,8 @@ func TestFileThatCannotBeKeptIsDead(t *testing.T) {
 			k.answer()
 			k = k.die(func(next *keptRig) { next.dead = tt.name == "restore fails" })
 			k.rig.wantAnswer(notifyPoll, string(make([]byte, 8)))
+			k = k.die() // at once
+			k.wantNothing()
 			for range 2 {
 				if len(k.files) != 0 {
 					t.Error("the file is made again, of nothing")
@@ -224,12 +227,20 @@ func TestCloseLeavesWhatIsKept(t *testing.T) {
 	}
 }
 
-// TestServeLeavesTheRequestOverWhichTheDeviceWasClosed has another server see to it.
+// TestServeLeavesTheRequestOverWhichTheDeviceWasClosed has another server see to it: also where Close has only begun.
 func TestServeLeavesTheRequestOverWhichTheDeviceWasClosed(t *testing.T) {
+	for name, end := range map[string]func(d *Device){
+		"closed":       func(d *Device) { d.Close() },
+		"being closed": func(d *Device) { d.record.frozen.Store(true) },
+	} {
+		t.Run(name, func(t *testing.T) { checkServeLeaves(t, end) })
+	}
+}
+
+func checkServeLeaves(t *testing.T, end func(d *Device)) {
 	k := newKeptRig(t)
 	k.openFile()
-	closed := make(chan error, 1)
-	k.files[0].onWrite = func() { closed <- k.dev.Close() }
+	k.files[0].onWrite = func() { end(k.dev) }
 	send := func(opcode uint32, body []byte) uint64 {
 		msg := k.request(opcode, body)
 		k.kernel.asked[k.unique] = true
@@ -240,12 +251,17 @@ func TestServeLeavesTheRequestOverWhichTheDeviceWasClosed(t *testing.T) {
 	}
 	unique := send(opWrite, append(body(fuse.WriteIn{Fh: 1, Size: 1}), 7))
 	send(opRead, readOf(1, 1)) // stays in the kernel
-	if err := k.dev.Serve(); err != nil {
-		t.Error(err)
+	served := make(chan error, 1)
+	go func() { served <- k.dev.Serve() }()
+	select {
+	case err := <-served:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("Serve goes on")
 	}
-	if err := <-closed; err != nil {
-		t.Error(err)
-	}
+	k.kernel.asked[unique] = true // whatever a server has said that was not quite closed
 	k = k.die()
 	k.wantAnswer(unique, unix.EINTR, "")
 	k.wantNothing()
@@ -270,6 +286,11 @@ func TestRecordThatMakesNoSenseIsSurvived(t *testing.T) {
 			w.Wake()
 		}
 		k.dev.drop()
+		for _, w := range k.files {
+			if !w.closed {
+				t.Errorf("seed %d: file %d is made and not closed", seed, w.fh)
+			}
+		}
 	}
 }
 

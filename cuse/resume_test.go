@@ -265,6 +265,9 @@ func TestServerDiesOverARequest(t *testing.T) {
 			k = k.die()
 			k.finish()
 			k.wantAnswer(unique, tt.status, tt.out)
+			if k.dev.record.unseen() != nil {
+				t.Error("the request is not seen through")
+			}
 			k = k.die()
 			k.wantNothing()
 		})
