@@ -15,12 +15,6 @@ func BenchmarkWakeAnswersReadOfAKeptFile(b *testing.B) {
 	}
 }
 
-func TestAnswerToAReadOfAKeptFileAllocatesNothing(t *testing.T) {
-	if n := testing.AllocsPerRun(1000, wakeAndReadKept(t)); n != 0 {
-		t.Errorf("%v allocations for a read and its answer", n)
-	}
-}
-
 // wakeAndReadKept is wakeAndRead of a file that is kept, and is as large as a keyboard.
 func wakeAndReadKept(t testing.TB) func() {
 	k := newKeptRig(t)

@@ -275,7 +275,7 @@ func (k *keptRig) die(prepare ...func(next *keptRig)) *keptRig {
 	k.kernel.mu.Unlock()
 	next := &keptRig{kernel: &keptKernel{asked: k.kernel.asked, mem: k.kernel.left}, gate: make(chan struct{})}
 	close(next.gate)
-	next.rig = &rig{t: k.t, buf: make([]byte, maxTransfer+4096), unique: k.unique}
+	next.rig = &rig{t: k.t, buf: k.buf, unique: k.unique}
 	for _, f := range prepare {
 		f(next)
 	}

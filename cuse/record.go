@@ -284,12 +284,11 @@ func (h *Handle) commitLocked(text int, ok bool) {
 	if state == open && !ok {
 		state = lost
 	}
-	*view[fileRecord](h.slot.half(next)) = fileRecord{
-		State: uint32(state), Status: h.status, Unique: h.unique, Fh: h.fh,
-		UID: h.UID, GID: h.GID, PID: h.PID, Flags: uint32(h.Flags),
-		PollKh: h.pollKh, LastRead: h.lastRead, Armed: h.armed,
-		Parked: uint32(len(h.parked)), Calls: uint32(len(h.calls)), Refused: uint32(len(h.refused)), File: uint32(text),
-	}
+	r := view[fileRecord](h.slot.half(next)) // all of its fields are set here
+	r.State, r.Status, r.Unique, r.Fh = uint32(state), h.status, h.unique, h.fh
+	r.UID, r.GID, r.PID, r.Flags = h.UID, h.GID, h.PID, uint32(h.Flags)
+	r.PollKh, r.LastRead, r.Armed = h.pollKh, h.lastRead, h.armed
+	r.Parked, r.Calls, r.Refused, r.File = uint32(len(h.parked)), uint32(len(h.calls)), uint32(len(h.refused)), uint32(text)
 	atomic.StoreUint32(h.slot.valid(), next)
 }
 
