@@ -270,6 +270,17 @@ var cases = []struct{ name, script string }{
 		opens EMFILE
 		open r => EMFILE
 	`},
+	{"open that is refused with ENOSYS is no open of all files", `
+		opens ENOSYS
+		open r => EIO
+		opens
+		open r => 0x8000
+		put x
+		read 1 => "x"
+		close =>
+		opens EBUSY
+		open r => EBUSY
+	`},
 	{"open may wait, and a signal ends it", `
 		opens wait
 		a: open r

@@ -41,15 +41,19 @@ type Device struct {
 
 	record *Record // what another server needs to go on; nil: nothing is kept; fixed while Serve runs
 
+	// witness, if it is not nil, is a test: it is told of each message to the kernel, before it is sent and when it has
+	// been. It may refuse it as the kernel would. Fixed while Serve runs.
+	witness func(unique uint64, sent bool) error
+
 	ctx    context.Context // ends with the device
 	cancel context.CancelFunc
 	calls  sync.WaitGroup // goroutines in OpenFunc, Ioctl and Close
 
 	mu      sync.Mutex
-	handles map[uint64]*Handle            // the open files, by fh; guarded by mu
-	lastFh  uint64                        // guarded by mu
-	waiting map[uint64]context.CancelFunc // opens and ioctls under way, by unique; guarded by mu
-	checks  []chan struct{}               // closed when Serve comes round; guarded by mu
+	handles map[uint64]*Handle  // the open files, by fh; guarded by mu
+	lastFh  uint64              // guarded by mu
+	waiting map[uint64]underWay // opens and ioctls, by unique; guarded by mu
+	checks  []chan struct{}     // closed when Serve comes round; guarded by mu
 }
 
 // Create makes the device /dev/NAME; a NAME of the form dir/name makes the folder too. The node stands when Create
@@ -104,7 +108,7 @@ func New(conn *os.File, name string, open OpenFunc) (*Device, error) {
 func newDevice(conn *os.File, name string, open OpenFunc) (*Device, error) {
 	d := &Device{
 		name: name, open: open, conn: conn,
-		handles: make(map[uint64]*Handle), waiting: make(map[uint64]context.CancelFunc),
+		handles: make(map[uint64]*Handle), waiting: make(map[uint64]underWay),
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	// Not File.Fd: that would take the file out of non-blocking mode and so out of the poller.
@@ -194,7 +198,9 @@ func (d *Device) serve() error {
 			return err
 		}
 		err = d.dispatch(buf[:n])
-		d.seenThrough(buf)
+		if !d.seenThrough(buf) && err == nil {
+			err = ErrClosed // and the request is left to another server
+		}
 		if err != nil {
 			return err
 		}
@@ -215,8 +221,7 @@ func (d *Device) drop() {
 	d.handles = nil
 	d.mu.Unlock()
 	for _, h := range left {
-		h.shut()
-		h.file.Close()
+		h.shut().Close()
 	}
 }
 
@@ -227,6 +232,10 @@ func (d *Device) Close() error {
 	defer d.sending.Unlock()
 	if d.fd < 0 {
 		return ErrClosed
+	}
+	// Nothing is sent at this moment, and so the record is frozen as it would be if the server had died.
+	if d.record != nil {
+		d.record.frozen.Store(true)
 	}
 	d.fd = -1
 	return d.conn.Close()
@@ -251,7 +260,22 @@ func (d *Device) write(msg []byte) error {
 	if d.fd < 0 {
 		return ErrClosed
 	}
+	if d.witness != nil {
+		return d.writeBeforeWitness(msg)
+	}
 	return writeMessage(d.fd, msg)
+}
+
+func (d *Device) writeBeforeWitness(msg []byte) error {
+	unique := view[fuse.OutHeader](msg).Unique
+	if err := d.witness(unique, false); err != nil {
+		return err
+	}
+	err := writeMessage(d.fd, msg)
+	if err == nil {
+		err = d.witness(unique, true)
+	}
+	return err
 }
 
 // reply answers a request with err alone. Where the answer does not go out the connection has ended, and Serve tells.

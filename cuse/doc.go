@@ -26,6 +26,9 @@
 // The kernel cuts a large read into several, of 128 KiB at most here. Only the first is ever parked, so that the client gets
 // what there is. What Read gave and the kernel did not take goes to the next read.
 //
+// Of one file, 256 reads and 64 ioctls wait at most. The next is ENOBUFS: with EAGAIN, a client that blocks would try again at
+// once, and for ever.
+//
 // A write(2) is never parked. If Write takes a part, that is what the client is told; ErrWouldBlock is EAGAIN for it,
 // with O_NONBLOCK or without.
 //
@@ -55,10 +58,12 @@
 //
 // A client of a server that ends gets ECONNABORTED, and has to open the device again. It need not be so: [Device.Keep] has a
 // device noted in memory that outlives the server, and [Resume] goes on with it in the next, after a restart, a crash or a
-// kill -9 alike. What was waiting waits on. New requests wait in the kernel meanwhile.
+// kill -9 alike. What was waiting waits on. New requests wait in the kernel meanwhile. A File whose state can be kept is an
+// [encoding.BinaryAppender].
 //
 // # Errors
 //
 // A [syscall.Errno] anywhere in the chain of an error is what the client gets, [context.Canceled] is EINTR, and
-// io.EOF from Read is the end of the file. Anything else is EIO.
+// io.EOF from Read is the end of the file. Anything else is EIO. So is ENOSYS from OpenFunc: to the kernel it would mean
+// that this device has no use for OPEN and RELEASE, for as long as it stands (fs/fuse/file.c, fuse_file_open).
 package cuse

@@ -33,17 +33,17 @@ type Handle struct {
 	// nor does O_CLOEXEC; 64-bit kernels add their O_LARGEFILE, 0x8000.
 	Flags int
 
-	dev     *Device
-	fh      uint64
-	resumed bool                    // another server opened it; fixed
-	file    File                    // set before the client knows of the file
-	keeper  encoding.BinaryAppender // file, if it can be kept; guarded by mu
+	dev    *Device
+	fh     uint64
+	file   File                    // set before the client knows of the file, and nil when it is shut; written under mu
+	keeper encoding.BinaryAppender // file, if it can be kept; guarded by mu
 
 	mu       sync.Mutex
 	slot     *slot          // where the file is noted, or nil; guarded by mu
 	state    fileState      // guarded by mu
 	status   int32          // with which the open is refused; guarded by mu
 	unique   uint64         // of the request that state is about; guarded by mu
+	lastRead uint64         // unique of the read that came last; guarded by mu
 	calls    []callUnderWay // ioctls; guarded by mu
 	parked   []parkedRead   // reads that wait, oldest first; guarded by mu
 	answer   []byte         // where answers to reads are made, header first; guarded by mu
@@ -74,56 +74,61 @@ func (d *Device) startOpen(in *fuse.OpenIn) {
 }
 
 // finishOpen makes the file, and tells the client who waits for it.
+//
+// The file is noted as open before the answer, since after it the client may ask for the next thing, to close it even, and
+// that is noted by others. So a file that is open may lack its answer, which goOn sends; one that is opening always does.
 func (d *Device) finishOpen(h *Handle) {
-	unique := h.unique // which may be the RELEASE's as soon as this is answered
-	d.start(unique, func(ctx context.Context) {
+	d.start(h.unique, h, func(ctx context.Context) {
 		file, err := d.open(ctx, h)
 		if err != nil {
 			h.refuse(err)
 			return
 		}
-		d.install(h, file)
-		out := fuse.OpenOut{Fh: h.fh}
-		if err := d.replyWith(unique, bytesOf(&out)); err != nil && !h.resumed {
+		unique := h.unique // which is the RELEASE's as soon as one comes
+		h.mu.Lock()
+		h.openLocked(file)
+		h.noteLocked()
+		h.mu.Unlock()
+		d.install(h)
+		if h.answerOpen(unique) != nil {
 			// The kernel does not know the file, so no RELEASE will come.
 			d.forget(h.fh)
-			file.Close()
+			h.shut().Close()
 			h.gone()
-			return
 		}
-		h.opened()
 	})
 }
 
-// opened notes that the client has the file, if it has not closed it meanwhile.
-func (h *Handle) opened() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.state == opening {
-		h.state = open
-		h.noteLocked()
-	}
+func (h *Handle) openLocked(file File) {
+	h.file, h.keeper, h.state = file, keeperOf(file), open
 }
 
 // install lets requests find the file.
-func (d *Device) install(h *Handle, file File) {
-	h.mu.Lock()
-	h.file, h.keeper = file, keeperOf(file)
-	h.mu.Unlock()
+func (d *Device) install(h *Handle) {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.handles[h.fh] = h
-	d.mu.Unlock()
 }
 
-// note notes the file, of which the kernel knows nothing yet.
+// answerOpen lets open(2) return.
+func (h *Handle) answerOpen(unique uint64) error {
+	out := fuse.OpenOut{Fh: h.fh}
+	return h.dev.replyWith(unique, bytesOf(&out))
+}
+
+// note brings the record up to date about the file.
 func (h *Handle) note() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.noteLocked()
 }
 
-// refuse answers the open with an error.
+// refuse answers the open with an error, but never with ENOSYS: to the kernel that means, for all files of the device, that
+// opening needs no server, and it sends no OPEN and no RELEASE any more (fs/fuse/file.c, fuse_file_open).
 func (h *Handle) refuse(err error) {
+	if status(err) == -int32(unix.ENOSYS) {
+		err = unix.EIO
+	}
 	h.mu.Lock()
 	h.state, h.status = refused, status(err)
 	h.noteLocked()
@@ -142,11 +147,18 @@ func (h *Handle) gone() {
 	}
 }
 
-// start runs a call that may wait, under a context that an INTERRUPT ends.
-func (d *Device) start(unique uint64, call func(ctx context.Context)) {
+// An underWay is an open or an ioctl that is not answered yet.
+type underWay struct {
+	cancel context.CancelFunc
+	opens  *Handle   // the file that is to be; nil: it is an ioctl, and among its file's calls
+	since  time.Time // when it began
+}
+
+// start runs a call that may wait, under a context that an INTERRUPT ends. opens is the file that it opens, or nil.
+func (d *Device) start(unique uint64, opens *Handle, call func(ctx context.Context)) {
 	ctx, cancel := context.WithCancel(d.ctx)
 	d.mu.Lock()
-	d.waiting[unique] = cancel
+	d.waiting[unique] = underWay{cancel, opens, time.Now()}
 	d.mu.Unlock()
 	d.calls.Go(func() {
 		// The kernel may use the unique anew as soon as it is answered, but not before the number went round.
@@ -173,20 +185,31 @@ func (d *Device) forget(fh uint64) {
 	delete(d.handles, fh)
 }
 
-// interrupt ends the call that waits under unique. One that is not known was answered meanwhile. The INTERRUPT itself
-// gets no answer; ENOSYS would turn interrupts off for the whole device (fs/fuse/dev.c, fuse_dev_do_write).
-func (d *Device) interrupt(unique uint64) {
+// interrupt ends the call that waits under unique, and tells if there is one. One that is not known was answered meanwhile.
+// The INTERRUPT itself gets no answer; ENOSYS would turn interrupts off for the whole device (fs/fuse/dev.c,
+// fuse_dev_do_write).
+func (d *Device) interrupt(unique uint64) bool {
 	d.mu.Lock()
-	cancel := d.waiting[unique]
+	call := d.waiting[unique]
 	d.mu.Unlock()
-	if cancel != nil {
-		cancel()
-		return
+	if call.cancel == nil {
+		return slices.ContainsFunc(d.snapshot(), func(h *Handle) bool { return h.interrupt(unique) })
 	}
-	for _, h := range d.snapshot() {
-		if h.interrupt(unique) {
-			return
-		}
+	if call.opens != nil {
+		call.opens.interruptOpen()
+	}
+	call.cancel()
+	return true
+}
+
+// interruptOpen notes that the open is to be EINTR if this server ends before OpenFunc does: the next one would not hear of
+// the interrupt again, and the client cannot be killed meanwhile.
+func (h *Handle) interruptOpen() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.state == opening {
+		h.state, h.status = refused, status(unix.EINTR)
+		h.noteLocked()
 	}
 }
 
@@ -204,10 +227,20 @@ type Waiter struct {
 }
 
 // Waiters are the threads that wait for one of the device's files, or have done so lately and may again at any moment: in
-// ioctl(2), in read(2), or, as far as can be known, in poll(2) and its kin. While one waits, the machine cannot be suspended, for the kernel
-// does not freeze a thread whose request a frozen server has (kernel/power/process.c); whoever wants it to be must have them stop.
+// open(2), in ioctl(2), in read(2), or, as far as can be known, in poll(2) and its kin. While one waits, the machine cannot be
+// suspended, for the kernel does not freeze a thread whose request a frozen server has (kernel/power/process.c); whoever wants
+// it to be must have them stop.
+//
+// Who waits in close(2) is not among them: the kernel does not tell (fs/fuse/file.c, fuse_prepare_release).
 func (d *Device) Waiters() []Waiter {
 	var waiters []Waiter
+	d.mu.Lock()
+	for _, call := range d.waiting {
+		if call.opens != nil {
+			waiters = append(waiters, Waiter{call.opens.PID, call.since})
+		}
+	}
+	d.mu.Unlock()
 	for _, h := range d.snapshot() {
 		h.mu.Lock()
 		waiters = append(append(waiters, h.readers...), h.pollers...)
@@ -219,9 +252,10 @@ func (d *Device) Waiters() []Waiter {
 	return waiters
 }
 
-// write answers a write(2).
+// write answers a write(2), when what it did is noted.
 func (h *Handle) write(unique uint64, p []byte) {
 	n, err := h.file.Write(p)
+	h.note()
 	if n == 0 && err != nil {
 		h.dev.reply(unique, err)
 		return
@@ -233,13 +267,13 @@ func (h *Handle) write(unique uint64, p []byte) {
 // startRelease closes the file, in a goroutine of its own, and then lets close(2) return.
 func (d *Device) startRelease(h *Handle, unique uint64) {
 	d.forget(h.fh)
-	h.shut()
+	file := h.shut()
 	h.mu.Lock()
 	h.state, h.unique = closing, unique
 	h.noteLocked()
 	h.mu.Unlock()
 	d.calls.Go(func() {
-		h.file.Close()
+		file.Close()
 		d.reply(unique, nil)
 		h.gone()
 	})
@@ -247,11 +281,13 @@ func (d *Device) startRelease(h *Handle, unique uint64) {
 
 // shut ends all waiting on a file that is to be closed: Wake does nothing from now on. No read waits when the kernel
 // releases a file, since each of them holds it open; at the end of the device some may, and nobody hears the answer.
-func (h *Handle) shut() {
+func (h *Handle) shut() (file File) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, r := range h.parked {
 		h.dev.reply(r.unique, unix.EBADF)
 	}
 	h.parked, h.armed = nil, false
+	file, h.file = h.file, nil
+	return file
 }

@@ -59,11 +59,12 @@ func (d *Device) startIoctl(h *Handle, in *fuse.IoctlIn, payload []byte) {
 	}
 	unique := in.Unique
 	if !h.beginCall(unique, in.Pid) {
-		d.reply(unique, unix.EAGAIN)
+		d.reply(unique, unix.ENOBUFS)
 		return
 	}
-	d.start(unique, func(ctx context.Context) {
+	d.start(unique, nil, func(ctx context.Context) {
 		result, err := f.Ioctl(ctx, c)
+		h.note() // what it did, before its caller knows
 		if err != nil {
 			d.reply(unique, err)
 		} else {

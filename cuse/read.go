@@ -24,9 +24,14 @@ type parkedRead struct {
 
 // read answers a read(2), or parks it.
 func (h *Handle) read(in *fuse.ReadIn) {
-	r := parkedRead{unique: in.Unique, size: int(min(in.Size, maxTransfer)), thread: in.Pid}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.readLocked(in)
+}
+
+func (h *Handle) readLocked(in *fuse.ReadIn) {
+	r := parkedRead{unique: in.Unique, size: int(min(in.Size, maxTransfer)), thread: in.Pid}
+	h.lastRead = r.unique // in whatever is noted next: all that is answered is noted before or has no effect
 	if in.Flags&unix.O_NONBLOCK == 0 {
 		h.readers = remember(h.readers, r.thread)
 	}
@@ -42,8 +47,11 @@ func (h *Handle) read(in *fuse.ReadIn) {
 	case in.Offset > 0:
 		// The middle of one big read(2): what it has so far is its answer.
 		h.dev.reply(r.unique, nil)
-	case in.Flags&unix.O_NONBLOCK != 0, len(h.parked) == maxParked:
+	case in.Flags&unix.O_NONBLOCK != 0:
 		h.dev.reply(r.unique, unix.EAGAIN)
+	case len(h.parked) == maxParked:
+		// Not EAGAIN, on which a client that blocks would try again at once.
+		h.dev.reply(r.unique, unix.ENOBUFS)
 	default:
 		h.parked = append(h.parked, r)
 		h.noteWaitersLocked()
@@ -71,6 +79,9 @@ func remember(waiters []Waiter, thread uint32) []Waiter {
 func (h *Handle) Wake() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.file == nil { // not yet: goOn answers; or not any more
+		return
+	}
 	noted := false
 	for len(h.parked) > 0 && h.answerFirstLocked() {
 		noted = true
@@ -88,7 +99,11 @@ func (h *Handle) Wake() {
 // another server would try to answer the read again, and find that it does not wait any more: see goOn.
 func (h *Handle) answerFirstLocked() bool {
 	r := h.parked[0]
-	n, err := h.fillLocked(r.size)
+	size := r.size
+	if h.slot != nil {
+		size = min(size, maxRefused)
+	}
+	n, err := h.fillLocked(size)
 	if n > 0 || err == io.EOF {
 		err = nil
 	}
@@ -100,10 +115,7 @@ func (h *Handle) answerFirstLocked() bool {
 	if !kept {
 		h.refused = msg[outHeaderSize:]
 	}
-	fits := len(h.refused) <= maxRefused
-	if fits {
-		h.noteLocked()
-	}
+	h.noteLocked()
 	taken := h.dev.send(msg, r.unique, err) == nil
 	h.parked = slices.Delete(h.parked, 0, 1)
 	switch {
@@ -112,7 +124,7 @@ func (h *Handle) answerFirstLocked() bool {
 	case !kept:
 		h.refused = slices.Clone(h.refused)
 	}
-	if !fits || !taken || n == 0 {
+	if !taken || n == 0 {
 		h.noteLocked()
 	}
 	return true
@@ -121,10 +133,10 @@ func (h *Handle) answerFirstLocked() bool {
 // fillLocked puts up to size bytes of the file into answer, which grows with what the file has to give, not with what
 // the client asks for.
 func (h *Handle) fillLocked(size int) (n int, err error) {
-	if h.answer == nil {
-		h.answer = make([]byte, minAnswer)
+	if most := min(size, len(h.refused)) + outHeaderSize; len(h.answer) < most || h.answer == nil {
+		h.answer = make([]byte, max(most, minAnswer))
 	}
-	if len(h.refused) > 0 { // which came out of answer, and so fits
+	if len(h.refused) > 0 {
 		return copy(h.answer[outHeaderSize:], h.refused[:min(size, len(h.refused))]), nil
 	}
 	for {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -99,6 +100,72 @@ func TestPollWaitsWhileThereIsNothing(t *testing.T) {
 	}
 }
 
+// TestPollIsWokenForWhatIsAskedForNow has one that polls be gone before another does, for something else.
+func TestPollIsWokenForWhatIsAskedForNow(t *testing.T) {
+	var w well
+	r := newRig(t, openWell(&w))
+	r.openFile()
+	poll := func(events uint32) {
+		r.ask(opPoll, body(pollIn{Fh: 1, Kh: 77, PollFlags: pollScheduleNotify, Events: events}))
+		if header, _ := r.answer(); header == nil || header.Status != 0 {
+			t.Fatalf("poll is answered with %+v", header)
+		}
+	}
+	poll(unix.POLLIN)
+	w.data = []byte("x")
+	w.Wake()
+	if header, _ := r.answer(); header == nil || header.Status != notifyPoll {
+		t.Fatalf("poll is not woken: %+v", header)
+	}
+	poll(unix.POLLPRI)
+	w.Wake()
+	if header, _ := r.answer(); header != nil {
+		t.Errorf("who waits for POLLPRI is woken by POLLIN: %+v", header)
+	}
+}
+
+// TestWriteThatFailsInTheMiddleIsTakenInPart has the client try the rest, and hear of the error then.
+func TestWriteThatFailsInTheMiddleIsTakenInPart(t *testing.T) {
+	r := newRig(t, func(context.Context, *Handle) (File, error) { return new(fullWell), nil })
+	r.openFile()
+	r.ask(opWrite, append(body(fuse.WriteIn{Fh: 1, Size: 4}), "abcd"...))
+	r.wantAnswer(0, "\x03\x00\x00\x00\x00\x00\x00\x00")
+	r.ask(opWrite, append(body(fuse.WriteIn{Fh: 1, Size: 1}), 'd'))
+	r.wantAnswer(-int32(unix.ENOSPC), "")
+}
+
+// A fullWell has room for 3 bytes.
+type fullWell struct {
+	well
+	written int
+}
+
+func (w *fullWell) Write(p []byte) (int, error) {
+	n := min(3-w.written, len(p))
+	w.written += n
+	if n < len(p) {
+		return n, unix.ENOSPC
+	}
+	return n, nil
+}
+
+// TestLargeReadCostsWhatThereIs has the client ask for much.
+func TestLargeReadCostsWhatThereIs(t *testing.T) {
+	var w well
+	r := newRig(t, openWell(&w))
+	r.openFile()
+	for _, tt := range []struct{ there, costs int }{
+		{1, minAnswer}, {minAnswer - outHeaderSize - 1, minAnswer}, {minAnswer, 2 * minAnswer}, {5 * minAnswer, 8 * minAnswer},
+	} {
+		w.data = make([]byte, tt.there)
+		r.ask(opRead, read(maxTransfer, 0))
+		r.wantAnswer(0, string(make([]byte, tt.there)))
+		if n := len(w.answer); n != tt.costs {
+			t.Errorf("a read of %d bytes costs %d, want %d", tt.there, n, tt.costs)
+		}
+	}
+}
+
 func TestWhoIsInAnIoctlIsAWaiter(t *testing.T) {
 	began, end := make(chan struct{}), make(chan struct{})
 	r := newRig(t, func(context.Context, *Handle) (File, error) {
@@ -112,6 +179,30 @@ func TestWhoIsInAnIoctlIsAWaiter(t *testing.T) {
 	}
 	<-began
 	if got := r.dev.Waiters(); len(got) != 1 || got[0].Thread != 7 {
+		t.Errorf("%+v wait, want thread 7", got)
+	}
+	close(end)
+	r.dev.calls.Wait()
+	if got := r.dev.Waiters(); len(got) != 0 {
+		t.Errorf("%+v wait, want none", got)
+	}
+}
+
+func TestWhoIsInAnOpenIsAWaiter(t *testing.T) {
+	began, end := make(chan struct{}), make(chan struct{})
+	r := newRig(t, func(context.Context, *Handle) (File, error) {
+		close(began)
+		<-end
+		return nil, unix.EBUSY
+	})
+	before := time.Now()
+	msg := r.request(opOpen, body(fuse.OpenIn{}))
+	view[fuse.InHeader](msg).Pid = 7
+	if err := r.dev.dispatch(msg); err != nil {
+		t.Fatal(err)
+	}
+	<-began
+	if got := r.dev.Waiters(); len(got) != 1 || got[0].Thread != 7 || got[0].Since.Before(before) {
 		t.Errorf("%+v wait, want thread 7", got)
 	}
 	close(end)

@@ -23,7 +23,8 @@ import (
 // until it is answered, and bytes are, until a read has them.
 //
 // A file whose [File] is an [encoding.BinaryAppender] is kept; others are dead after a change of servers. What AppendBinary
-// gives may change in Read, unless that answers ErrWouldBlock, in Ioctl, and before a Wake.
+// gives may change in Read, unless that answers ErrWouldBlock, in Write, in Ioctl, and before a Wake. A read of a file that is
+// kept gives some 11 KiB at most.
 type Record struct {
 	head  *recordHead
 	inbox []byte
@@ -31,10 +32,12 @@ type Record struct {
 
 	mu   sync.Mutex
 	used []bool // guarded by mu
+
+	frozen atomic.Bool // by Close: it is another server's
 }
 
 const (
-	recordVersion = 1 // of the layout
+	recordVersion = 2 // of the layout
 	maxSlots      = 8192
 	halfSize      = 16 << 10
 	slotSize      = 2 * halfSize
@@ -121,10 +124,14 @@ func (r *Record) empty() bool {
 // settled notes that this server is not the end of the record.
 func (r *Record) settled() { atomic.StoreUint32(&r.head.Tries, 0) }
 
-// seenThrough notes that the request in the inbox is answered, or noted elsewhere.
-func (r *Record) seenThrough(unique uint64) {
+// seenThrough notes that the request in the inbox is answered, or noted elsewhere. It is false where that is no longer known.
+func (r *Record) seenThrough(unique uint64) bool {
+	if r.frozen.Load() {
+		return false
+	}
 	r.settled()
 	atomic.StoreUint64(&r.head.Done, unique)
+	return true
 }
 
 // unseen is the message in the inbox if its server died over it, or nil.
@@ -184,6 +191,9 @@ func (s *slot) half(n uint32) []byte {
 }
 
 func (s *slot) free() {
+	if s.record.frozen.Load() {
+		return
+	}
 	atomic.StoreUint32(s.valid(), 0)
 	s.record.mu.Lock()
 	defer s.record.mu.Unlock()
@@ -196,28 +206,37 @@ type fileState uint32
 const (
 	opening fileState = iota + 1 // Unique is its open(2), which is not answered
 	refused                      // likewise, and the answer is an error, Status
-	open                         // Unique was its open(2)
+	open                         // Unique is its open(2), which is answered, or is to be without further ado
 	closing                      // Unique is its RELEASE, which is not answered
-	lost                         // open, but there was no room for what it is
+	lost                         // open, but what it is could not be noted
 )
 
 // noteLocked brings the record up to date about the file.
 func (h *Handle) noteLocked() {
-	if h.slot == nil {
+	if h.slot == nil || h.slot.record.frozen.Load() {
 		return
 	}
 	rest := h.noteWaitingLocked()
-	var text []byte
-	if h.keeper != nil {
-		text, _ = h.keeper.AppendBinary(rest[:0:len(rest)])
+	if h.state != open {
+		h.commitLocked(0, true)
+		return
 	}
-	h.commitLocked(len(text))
+	text, ok := []byte(nil), h.keeper != nil
+	if ok {
+		var err error
+		text, err = h.keeper.AppendBinary(rest[:0:len(rest)])
+		ok = err == nil
+	}
+	if 0 < len(text) && len(text) <= len(rest) && &text[0] != &rest[0] {
+		copy(rest, text) // it was not appended in place
+	}
+	h.commitLocked(len(text), ok)
 }
 
 // noteWaitersLocked is noteLocked for when nothing has changed but who waits on the file. What the File is stands in the
 // half that holds: that is cheaper to copy than to ask for.
 func (h *Handle) noteWaitersLocked() {
-	if h.slot == nil {
+	if h.slot == nil || h.slot.record.frozen.Load() {
 		return
 	}
 	valid := *h.slot.valid()
@@ -227,13 +246,13 @@ func (h *Handle) noteWaitersLocked() {
 	}
 	half := h.slot.half(valid)
 	in := view[fileRecord](half)
-	if fileState(in.State) == lost {
+	if fileState(in.State) != open {
 		h.noteLocked()
 		return
 	}
 	text := half[fileRecordSize+waitingSize(int(in.Parked), int(in.Calls), int(in.Refused)):][:in.File]
 	copy(h.noteWaitingLocked(), text)
-	h.commitLocked(len(text))
+	h.commitLocked(len(text), true)
 }
 
 // waitingSize is how much room is taken by so many reads and calls, and bytes that were refused.
@@ -257,16 +276,18 @@ func (h *Handle) noteWaitingLocked() []byte {
 	return rest[copy(rest, h.refused):]
 }
 
-// commitLocked has the half hold in which all has been noted, with so many bytes of the File, if there was room for them.
-func (h *Handle) commitLocked(text int) {
+// commitLocked has the half hold in which all has been noted, with so many bytes of the File, if there was room for them. If
+// not, or if it is not ok, the file is lost.
+func (h *Handle) commitLocked(text int, ok bool) {
 	state, next := h.state, h.slot.nextHalf()
-	if waitingSize(len(h.parked), len(h.calls), len(h.refused))+text > halfSize-fileRecordSize {
+	ok = ok && waitingSize(len(h.parked), len(h.calls), len(h.refused))+text <= halfSize-fileRecordSize
+	if state == open && !ok {
 		state = lost
 	}
 	r := view[fileRecord](h.slot.half(next)) // all of its fields are set here
 	r.State, r.Status, r.Unique, r.Fh = uint32(state), h.status, h.unique, h.fh
 	r.UID, r.GID, r.PID, r.Flags = h.UID, h.GID, h.PID, uint32(h.Flags)
-	r.PollKh, r.Armed = h.pollKh, h.armed
+	r.PollKh, r.LastRead, r.Armed = h.pollKh, h.lastRead, h.armed
 	r.Parked, r.Calls, r.Refused, r.File = uint32(len(h.parked)), uint32(len(h.calls)), uint32(len(h.refused)), uint32(text)
 	atomic.StoreUint32(h.slot.valid(), next)
 }
@@ -285,10 +306,10 @@ func (s *slot) read(h *Handle) ([]byte, error) {
 	}
 	h.UID, h.GID, h.PID, h.Flags = in.UID, in.GID, in.PID, int(in.Flags)
 	h.slot, h.state, h.status, h.unique, h.fh = s, fileState(in.State), in.Status, in.Unique, in.Fh
-	h.pollKh, h.armed = in.PollKh, in.Armed
+	h.pollKh, h.lastRead, h.armed = in.PollKh, in.LastRead, in.Armed
 	for range in.Parked {
 		r := view[parkedRecord](rest)
-		h.parked = append(h.parked, parkedRead{unique: r.Unique, size: int(r.Size), thread: r.Thread})
+		h.parked = append(h.parked, parkedRead{unique: r.Unique, size: int(min(r.Size, maxTransfer)), thread: r.Thread})
 		h.readers = remember(h.readers, r.Thread)
 		rest = rest[parkedRecordSize:]
 	}

@@ -94,7 +94,7 @@ type (
 		Status               int32
 		Unique, Fh           uint64
 		UID, GID, PID, Flags uint32
-		PollKh               uint64
+		PollKh, LastRead     uint64
 		Parked, Calls        uint32
 		Refused, File        uint32
 		Armed                bool

@@ -46,6 +46,8 @@ type File struct {
 	fh   uint64
 	kh   uint64 // the poll handle
 
+	opened bool // the server knows of it
+
 	flags atomic.Uint32
 	once  sync.Once
 }
@@ -61,24 +63,39 @@ func (k *Kernel) OpenAs(ctx context.Context, cred Cred, flags int) (*File, error
 	// fuse_send_open).
 	flags &^= unix.O_CREAT | unix.O_EXCL | unix.O_NOCTTY | unix.O_TRUNC | unix.O_CLOEXEC
 	flags |= largeFile
-	body, err := k.call(ctx, opOpen, cred, uint32(flags), uint32(0))
-	if err == unix.ENOTCONN {
-		err = unix.ENODEV // the device is gone
-	}
-	if err != nil {
+	f := &File{k: k, cred: cred}
+	f.flags.Store(uint32(flags))
+	if err := f.open(ctx); err != nil {
 		return nil, err
 	}
-	var out fuse.OpenOut
-	if _, err := binary.Decode(body, binary.NativeEndian, &out); err != nil {
-		return nil, unix.EIO
-	}
-	f := &File{k: k, cred: cred, fh: out.Fh}
-	f.flags.Store(uint32(flags))
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.unique += uniqueStep
 	f.kh = k.unique // any number that is no other file's
 	return f, nil
+}
+
+// open is fuse_file_open of fs/fuse/file.c.
+func (f *File) open(ctx context.Context) error {
+	if f.k.noOpen.Load() {
+		return nil
+	}
+	body, err := f.k.call(ctx, opOpen, f.cred, f.flags.Load(), uint32(0))
+	switch err {
+	case nil:
+		var out fuse.OpenOut
+		if _, err := binary.Decode(body, binary.NativeEndian, &out); err != nil {
+			return unix.EIO
+		}
+		f.fh, f.opened = out.Fh, true
+		return nil
+	case unix.ENOSYS: // for good, and for all files
+		f.k.noOpen.Store(true)
+		return nil
+	case unix.ENOTCONN:
+		return unix.ENODEV // the device is gone
+	}
+	return err
 }
 
 // Kernel is the kernel that the file is open in.
@@ -185,6 +202,9 @@ func (f *File) look(events, flags uint32) (revents uint32) {
 // Close is the close(2) of the last descriptor; it returns when the server has answered. A second one does nothing.
 func (f *File) Close() (err error) {
 	f.once.Do(func() {
+		if !f.opened {
+			return
+		}
 		// The kernel releases a file in nobody's name (fs/fuse/file.c, fuse_prepare_release).
 		_, err = f.k.call(context.Background(), opRelease, Cred{}, releaseIn{Fh: f.fh, Flags: f.flags.Load()})
 		f.k.mu.Lock()

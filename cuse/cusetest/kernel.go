@@ -44,6 +44,7 @@ const (
 type Kernel struct {
 	conn   *os.File
 	noPoll atomic.Bool // the server does not answer FUSE_POLL
+	noOpen atomic.Bool // nor FUSE_OPEN
 
 	mu      sync.Mutex
 	unique  uint64                   // of the last request; guarded by mu
