@@ -113,11 +113,15 @@ func newService(nodes *nodes, conf config, inUse func(), log *slog.Logger) (*kbd
 		parts.Bypass = bypass
 	}
 	service, err := kbd.New(parts, conf.settings())
-	if err == nil && errBypass != nil {
+	if err != nil {
+		return nil, err
+	}
+	nodes.store.giveUp()
+	if errBypass != nil {
 		log.Warn("while /dev/kbd0 is open Ctrl-Alt-Fn switches terminals, but SysRq, Ctrl-Alt-Del and the power keys are dead",
 			"err", errBypass)
 	}
-	return service, err
+	return service, nil
 }
 
 // watchKeyboards plugs in the keyboards that are there, and those that come while the watcher runs.

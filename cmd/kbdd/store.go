@@ -145,6 +145,19 @@ func (s *store) resume(n kbd.Node) *cuse.Device {
 	return dev
 }
 
+// giveUp ends the devices that were left and that nobody has gone on with: whoever has them open would wait for ever.
+func (s *store) giveUp() {
+	for name, left := range s.left {
+		s.log.Error("programs have lost their keyboard: a device of an earlier kbdd is of no keyboard", "device", name, "err", left.err)
+		if left.conn != nil {
+			left.conn.Close()
+		}
+		s.forget(name)
+		awaitGone(name)
+	}
+	clear(s.left)
+}
+
 // awaitGone waits, but not for long, until a device is gone that the parent closes.
 func awaitGone(name string) {
 	for range 200 {

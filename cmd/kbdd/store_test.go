@@ -1,47 +1,28 @@
 package main
 
 import (
-	"context"
+	"io"
 	"log/slog"
-	"net"
-	"path/filepath"
-	"strings"
+	"os"
 	"testing"
-
-	"golang.org/x/sys/unix"
-
-	"kbdd/cuse"
-	"kbdd/cuse/cusetest"
 )
 
-// TestStoreSaysWhenItIsFull has a parent that takes three descriptors: one device and no half of another.
-func TestStoreSaysWhenItIsFull(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "notify")
-	parent, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+// TestDeviceThatNobodyGoesOnWithIsEnded has kbd2 missing, and so kbd3 be of a keyboard that nobody knows.
+func TestDeviceThatNobodyGoesOnWithIsEnded(t *testing.T) {
+	program, conn, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer parent.Close()
-	t.Setenv("NOTIFY_SOCKET", socket)
-	t.Setenv("FDSTORE", "3")
-	s := openStore(slog.New(slog.DiscardHandler))
-	keep := func(name string) error {
-		_, conn := cusetest.New(t)
-		dev, err := cuse.New(conn, name, func(context.Context, *cuse.Handle) (cuse.File, error) { return nil, unix.ENXIO })
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { dev.Close() })
-		return s.keep(dev, name)
+	defer program.Close()
+	s := store{log: slog.New(slog.DiscardHandler), left: map[string]leftNode{"kbd3": {conn: conn}}}
+	if labels := s.labels(); len(labels) > 0 {
+		t.Errorf("labels %q", labels)
 	}
-	if err := keep("kbd0"); err != nil {
-		t.Fatal(err)
+	s.giveUp()
+	if _, err := program.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("who has the device open gets %v, want its end", err)
 	}
-	if err := keep("kbd1"); err == nil || !strings.Contains(err.Error(), "takes 3 descriptors") {
-		t.Errorf("the second device: %v", err)
-	}
-	s.forget("kbd0")
-	if err := keep("kbd2"); err != nil {
-		t.Errorf("with room again: %v", err)
+	if len(s.left) > 0 {
+		t.Errorf("left are %v", s.left)
 	}
 }
