@@ -216,20 +216,10 @@ func (s *store) forget(name string) {
 	}
 }
 
-// tell is sd_notify(3), with descriptors.
+// tell tells the parent, if it keeps anything.
 func (s *store) tell(state string, fds ...int) error {
 	if s.socket == "" {
 		return nil
 	}
-	// Not package net, which sends no descriptors over a connected datagram socket.
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return os.NewSyscallError("socket", err)
-	}
-	defer unix.Close(fd)
-	var rights []byte
-	if len(fds) > 0 {
-		rights = unix.UnixRights(fds...)
-	}
-	return os.NewSyscallError("sendmsg", unix.Sendmsg(fd, []byte(state), rights, &unix.SockaddrUnix{Name: s.socket}, 0))
+	return notify(s.socket, state, fds...)
 }

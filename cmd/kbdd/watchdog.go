@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -118,11 +119,14 @@ func newWatchdog() (watchdog, time.Duration, error) {
 	if err != nil || limit == 0 {
 		return nil, 0, err
 	}
-	return systemd{limit}, limit, nil
+	return systemd{os.Getenv("NOTIFY_SOCKET"), limit}, limit, nil
 }
 
 // systemd is a watchdog (WatchdogSec=, WatchdogSignal=SIGKILL in the unit).
-type systemd struct{ limit time.Duration }
+type systemd struct {
+	socket string
+	limit  time.Duration
+}
 
 // alive has the watch begin, if it has not, from now.
 func (s systemd) alive() {
@@ -132,5 +136,5 @@ func (s systemd) alive() {
 // rest ends the watch: for systemd no time is no limit (src/core/service.c, service_start_watchdog).
 func (s systemd) rest() { s.notify("WATCHDOG_USEC=0") }
 
-// notify is sd_notify(3). What systemd does not hear it takes for silence.
-func (s systemd) notify(state string) { _, _ = daemon.SdNotify(false, state) }
+// notify tells systemd. What that does not hear it takes for silence.
+func (s systemd) notify(state string) { _ = notify(s.socket, state) }
