@@ -12,6 +12,8 @@ const (
 	maxRatio    = 1.25 // of what a key costs to what it costs at the server in C
 	maxResident = 16   // MiB, at any time
 	maxReady    = 50   // ms
+	maxJoin     = 100  // ms, from the node of a keyboard that is plugged in until it is muted
+	maxSwitch   = 50   // ms, from a switch of terminals until the keyboard is given back
 )
 
 // check tells all that is beyond its limit, and all that is missing.
@@ -47,6 +49,12 @@ func (r *results) check() error {
 	}
 	if ready := p.get(r.Instructions, "Start", "ready-ms"); ready > maxReady {
 		fail("kbdd is ready after %s ms, more than %d", number(ready), maxReady)
+	}
+	if join := p.get(r.Instructions, "Change", "join-ms"); join > maxJoin {
+		fail("a new keyboard is muted after %s ms, more than %d", number(join), maxJoin)
+	}
+	if took := p.get(r.Instructions, "Change", "switch-ms"); took > maxSwitch {
+		fail("another terminal has the keyboard after %s ms, more than %d", number(took), maxSwitch)
 	}
 	for half, all := range map[string]figures{"instructions": r.Instructions, "real time": r.Real} {
 		for _, name := range slices.Sorted(maps.Keys(all)) {

@@ -10,7 +10,10 @@ import (
 // good are results within all limits.
 func good() results {
 	half := func() figures {
-		all := figures{"Start": {"ready-ms": 10, "binary-MiB": 9}}
+		all := figures{
+			"Start":  {"ready-ms": 10, "binary-MiB": 9},
+			"Change": {"open-ms": 8, "close-ms": 1, "join-ms": 9, "switch-ms": 12},
+		}
 		for _, path := range paths {
 			all["Latency/"+path.name] = map[string]float64{"p50-us": 15, "p99-us": 17, "p99.9-us": 19}
 		}
@@ -77,6 +80,14 @@ func TestCheck(t *testing.T) {
 		{
 			"fat in real time", func(r *results) { r.Real["Load/keyboards=1/readers=64"]["resident-MiB"] = 17 },
 			"Load/keyboards=1/readers=64 by real time: 17 MiB are resident, not less than 16",
+		},
+		{
+			"late to join", func(r *results) { r.Instructions["Change"]["join-ms"] = 101 },
+			"a new keyboard is muted after 101 ms, more than 100",
+		},
+		{
+			"late to switch", func(r *results) { r.Instructions["Change"]["switch-ms"] = 51 },
+			"another terminal has the keyboard after 51 ms, more than 50",
 		},
 		{"two at once", func(r *results) {
 			r.Instructions["Start"]["ready-ms"] = 60

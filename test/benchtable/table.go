@@ -130,6 +130,13 @@ var idles = []struct{ name, words string }{
 	{"readers=64/deployed", "64 readers wait, as installed"},
 }
 
+var changes = []struct{ unit, words string }{
+	{"open-ms", "open(2), with no key held"},
+	{"close-ms", "the last close(2)"},
+	{"join-ms", "one is plugged in, until it is muted"},
+	{"switch-ms", "the terminal is switched, until it is given back"},
+}
+
 func (r *results) rest(p *page) {
 	p.line("| in a minute with no key | wake-ups | system calls | resident MiB |")
 	p.line("|---|--:|--:|--:|")
@@ -139,6 +146,12 @@ func (r *results) rest(p *page) {
 			row += " | " + number(p.get(r.Instructions, "Idle/"+idle.name, unit))
 		}
 		p.line("%s |", row)
+	}
+	p.line("")
+	p.line("| how long a keyboard takes to change hands, at 1000 instructions to the µs | ms at most |")
+	p.line("|---|--:|")
+	for _, change := range changes {
+		p.line("| %s | %s |", change.words, number(p.get(r.Instructions, "Change", change.unit)))
 	}
 	p.line("")
 	start := fmt.Sprintf("The program is a file of %s MiB, and ready %s million instructions after its start",
