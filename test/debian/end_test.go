@@ -37,13 +37,17 @@ func kbddIsKilled(t *testing.T, alice *person) {
 
 // kbddPanics ends kbdd as Go ends a program that panics, with a status that had been kbdd's own for a wrong configuration.
 func kbddPanics(t *testing.T, alice *person) {
+	panics := func() string { return output("journalctl --no-pager -b -u kbdd | grep -c 'status=2/'") }
+	if got := panics(); got != "0" {
+		t.Errorf("kbdd has ended with status 2 %s times before:\n%s", got, output("journalctl --no-pager -b -u kbdd | grep -B8 -A40 -m3 'panic\\|fatal\\|SIGQUIT'"))
+	}
 	alice.reads("codes")
 	old := show("MainPID")
 	must(t, "systemctl kill -s QUIT kbdd")
 	waitUntil(t, "the service is back", func() bool {
 		return show("ActiveState") == "active" && show("MainPID") != old
 	})
-	if got := output("journalctl --no-pager -b -u kbdd | grep -c 'status=2/'"); got != "1" {
+	if got := panics(); got != "1" {
 		t.Errorf("kbdd has ended with status 2 %s times", got)
 	}
 	alice.isMuted()
