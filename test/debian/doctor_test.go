@@ -69,9 +69,9 @@ var illnesses = []illness{
 		says: "broken  node     /dev/kbd0 is no device",
 	},
 	{
-		// While the watchdog rests, for else it is the one who mends it.
+		// While the watchdog rests, for else it is the one who mends it: since a start after which nobody has opened a device.
 		name: "kbdd hangs",
-		harm: "until [ $(systemctl show --value -p WatchdogUSec kbdd) = 0 ]; do sleep 0.1; done; systemctl kill -s STOP kbdd",
+		harm: "systemctl restart kbdd; until [ $(systemctl show --value -p WatchdogUSec kbdd) = 0 ]; do sleep 0.1; done; systemctl kill -s STOP kbdd",
 		says: "broken  kbdd     kbdd does not answer",
 	},
 	{
