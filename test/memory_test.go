@@ -71,7 +71,8 @@ func TestMemoryIsBoundedWhateverClientsDo(t *testing.T) {
 		unix.Close(fd)
 	}
 	d.close()
-	machine.WaitUntil(t, "kbdd has the descriptors that it had before", func() bool { return len(descriptors(pid)) == before })
+	// At its start it may have had one more for a moment.
+	machine.WaitUntil(t, "kbdd has no more descriptors than before", func() bool { return len(descriptors(pid)) <= before })
 	machine.WaitUntil(t, "no request is unanswered", func() bool { return waiting(t) == 0 })
 	used := peakMemory(t, pid)
 	t.Logf("kbdd has used %d KiB", used>>10)
