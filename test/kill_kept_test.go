@@ -99,7 +99,7 @@ func (k *killing) outlive(kbdd kept, fault func()) time.Duration {
 		}
 		k.hear()
 		if ready == 0 {
-			ready, k.resumed = k.typist.next, len(k.stream.text)
+			ready, k.resumed, k.from = k.typist.next, len(k.stream.text), k.typist.next
 		}
 		return k.heard() >= ready
 	})

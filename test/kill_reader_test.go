@@ -347,7 +347,7 @@ func killSuspend(k *killing) time.Duration {
 		}
 		k.hear()
 		if asleep == 0 {
-			asleep, k.resumed = k.typist.next, len(k.stream.text)
+			asleep, k.resumed, k.from = k.typist.next, len(k.stream.text), k.typist.next
 		}
 		return k.heard() >= asleep
 	})

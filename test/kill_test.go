@@ -69,6 +69,7 @@ type killing struct {
 	stream  killStream                // what it has read
 	begun   int                       // the number of the first character that it could read
 	resumed int                       // how much it had read when it last got the keyboard
+	from    int                       // the number of the first character that it may have heard since
 	paced   bool                      // the typist goes no faster than it reads
 	lives   bool                      // it lives on
 	orphan  atomic.Bool               // no kbdd runs: nobody is to be waited for
@@ -263,7 +264,7 @@ func (k *killing) pace() {
 		if k.reader != nil {
 			k.hear()
 		}
-		behind := k.typist.next - 1 - max(k.heard(), k.last(k.typed), k.begun-1)
+		behind := k.typist.next - 1 - max(k.heard(), k.last(k.typed), k.begun-1, k.from-1)
 		waited := time.Since(begin)
 		if behind < inFlight-2 || behind < inFlight && waited > 50*time.Millisecond || waited > 500*time.Millisecond {
 			return
