@@ -176,6 +176,9 @@ func (s *killStage) programs() (names []string) {
 		if string(name) == "(udev-worker)" { // they come and go
 			continue
 		}
+		if udevd := string(name); udevd == "systemd-udevd" || udevd == "(udev-worker)" {
+			continue // it has as many children as there is work, and keeps them for a while
+		}
 		if string(fields[state]) == "Z" {
 			name = append(name, " (dead)"...)
 		}
