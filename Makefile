@@ -77,7 +77,7 @@ bench: all vmrun keybench ## measure latency, throughput and idleness in the mac
 figures: ## put what make bench has measured into the README
 	$(GO) run ./test/benchtable -json out/bench.json -readme README.md
 
-kill-matrix: all vmrun ## have everything die while keys are typed, each in 200 tries or TIMES=n, and print how long it took: an hour or two
+kill-matrix: all vmrun ## have everything die while keys are typed, each in 200 tries or TIMES=n, and print how long it took: 3 hours
 	KBDD_VM_TESTS=1 KBDD_KILLS=$(or $(TIMES),200) VMRUN_FLAGS="$(IN_MACHINE) $(PROGRAMS) -timeout 24h" \
 		$(GO) test -count=1 -timeout 24h -v $(STATIC) -exec $(VMRUN) -run 'TestKillMatrix|TestSupervisorKeepsNothing' ./test
 
@@ -87,7 +87,7 @@ UNIT     = -file $(CURDIR)/bin/kbdd:/usr/sbin/kbdd -file $(CURDIR)/bin/kbdctl \
 	-file $(CURDIR)/cmd/kbdd/60-kbdd.rules:/usr/lib/udev/rules.d/60-kbdd.rules \
 	-file $(CURDIR)/cmd/kbdd/kbdd.modules-load:/usr/lib/modules-load.d/kbdd.conf \
 	-file $(CURDIR)/cmd/kbdd/kbdd.sysusers:/usr/lib/sysusers.d/kbdd.conf
-kill-matrix-systemd: all vmrun ## the same, with kbdd as a service of systemd on a whole Debian in QEMU
+kill-matrix-systemd: all vmrun ## the same, with kbdd as a service of systemd on a whole Debian in QEMU: longer still
 	KBDD_VM_TESTS=1 KBDD_KILLS=$(or $(TIMES),200) VMRUN_FLAGS="-debian -timeout 24h $(UNIT)" \
 		$(GO) test -count=1 -timeout 24h -v $(STATIC) -exec $(VMRUN) -run TestKillMatrix ./test
 

@@ -117,7 +117,7 @@ func (k *killing) wantNothingLeft() {
 			return []error{errNode, errClass}, os.IsNotExist(errNode) && os.IsNotExist(errClass)
 		})
 	}
-	k.until("the programs run that ran before; now run %v", func() (any, bool) {
+	k.until(fmt.Sprintf("the programs run that ran before, %v; now run %%v", programs), func() (any, bool) {
 		now := k.programs()
 		return now, slices.Equal(now, programs)
 	})
