@@ -1,9 +1,11 @@
 package input
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"structs"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -48,12 +50,6 @@ type evdevNode struct {
 	inputFile
 	file *os.File        // the same, for the runtime's poller
 	wait syscall.RawConn // of file
-
-	// For the caller of Read: a function made anew for each key would have to be allocated.
-	try    func(fd uintptr) (done bool)
-	events []evdev.InputEvent
-	count  int
-	err    error
 }
 
 func openNode(path string) (node, error) {
@@ -70,7 +66,6 @@ func openNode(path string) (node, error) {
 		n.file.Close()
 		return nil, err
 	}
-	n.try = n.tryRead
 	// Without the events that are of no use here, the kernel's buffer holds half as many keys again. Older kernels than
 	// 4.4 cannot do it, and work all the same.
 	for _, typ := range []uint32{evdev.EV_MSC, evdev.EV_LED} {
@@ -168,17 +163,34 @@ func (n *evdevNode) Revoke() error { return n.ioctlInt("EVIOCREVOKE", eviocrevok
 
 // Read waits by the runtime's poller, whose thread then goes all the way with the key. A thread that waited in read(2)
 // would have to be let in by the scheduler.
-func (n *evdevNode) Read(events []evdev.InputEvent) (int, error) {
-	n.events = events
-	if err := n.wait.Read(n.try); err != nil {
-		return 0, err
+//
+// It does not ask again for what is not there: what has come since the last read the poller tells (epoll, edge-triggered).
+func (n *evdevNode) Read(gate sync.Locker, take func([]evdev.InputEvent) (done bool)) error {
+	var (
+		events [64]evdev.InputEvent // what evdev holds at most for a keyboard
+		failed error
+	)
+	try := func() (done, more bool) {
+		gate.Lock()
+		defer gate.Unlock()
+		count, err := n.read(events[:])
+		switch {
+		case err == unix.EAGAIN:
+			return false, false
+		case err != nil:
+			failed = err
+			return true, false
+		}
+		return take(events[:count]), count == len(events)
 	}
-	return n.count, n.err
-}
-
-func (n *evdevNode) tryRead(uintptr) (done bool) {
-	n.count, n.err = n.read(n.events)
-	return n.err != unix.EAGAIN
+	err := n.wait.Read(func(uintptr) (done bool) {
+		more := true
+		for more && !done {
+			done, more = try()
+		}
+		return done
+	})
+	return cmp.Or(failed, err)
 }
 
 // read takes the events that are there, or answers EAGAIN. It never waits, and so the scheduler is not told of it: that
@@ -208,11 +220,6 @@ func (n *evdevNode) inject(keys keySet, value int32) error {
 		events = append(events, evdev.InputEvent{Type: evdev.EV_KEY, Code: code, Value: value})
 	}
 	return n.write(events)
-}
-
-// Wake injects a SYN_CONFIG. While the node is grabbed no one else gets it, and drivers do not know it.
-func (n *evdevNode) Wake() error {
-	return n.write([]evdev.InputEvent{{Type: evdev.EV_SYN, Code: evdev.SYN_CONFIG}})
 }
 
 // ledBits are evdev's LEDs in the order of the bits of KDGETLED.

@@ -1,6 +1,8 @@
 package input
 
 import (
+	"sync"
+
 	evdev "github.com/gvalkov/golang-evdev"
 )
 
@@ -14,7 +16,7 @@ func (k *Keyboard) await(n node) {
 	k.grabbed = n
 	k.mu.Unlock()
 	go func() {
-		_, err := n.Read(make([]evdev.InputEvent, 1))
+		err := n.Read(new(sync.Mutex), func([]evdev.InputEvent) bool { return true })
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		n.Close()

@@ -26,9 +26,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Deliver takes a key press or release of one keyboard: a Linux key code, and whether it went down. It is called from
-// the goroutine that reads the keyboard, and must not wait. For every press that is delivered a release follows, also
-// when the keyboard is given back or unplugged; repeats are not delivered.
+// Deliver takes a key press or release of one keyboard: a Linux key code, and whether it went down. It is called for one
+// key at a time, and must not wait. For every press that is delivered a release follows, also when the keyboard is given
+// back or unplugged; repeats are not delivered.
 type Deliver = func(code uint16, pressed bool)
 
 // Lost takes the news that the kernel's buffer has run over, and that keys were lost with it. What is down is delivered
@@ -61,6 +61,7 @@ type Keyboard struct {
 	busy    bool          // guarded by mu; change runs
 	settled chan struct{} // guarded by mu; closed when change ends
 	node    node          // guarded by mu; open while shared, muted and leaving; closed by change while busy, else by run
+	stream  *stream       // guarded by mu; of node; what it holds is guarded by gate
 	ended   chan struct{} // guarded by mu; closed when run has ended
 	end     error         // guarded by mu; why run has ended; nil while it runs
 	revoked bool          // guarded by mu; revoke has ended run
@@ -72,11 +73,11 @@ type Keyboard struct {
 	stalled uint64        // turns at the last look, if there was something to do then; guarded by mu
 
 	// For giveBack, which waits for the keyboard to become neutral.
-	news      chan struct{} // has a token when there is reason to look again
-	watched   atomic.Bool   // giveBack looks at it
-	repeatsBy atomic.Int64  // by when a held key has repeated if it does so by itself, in ns of Unix time; set by run
-	flushed   atomic.Bool   // giveBack's look has taken events away from run
-	allUp     atomic.Bool   // run has delivered the release of all that it has delivered the press of
+	news chan struct{} // has a token when there is reason to look again
+
+	gate      sync.Mutex // locked by run from before events are read until they are delivered
+	watched   bool       // guarded by gate; giveBack looks at it
+	repeatsBy time.Time  // guarded by gate; by when a held key has repeated if it does so by itself
 }
 
 // newKeyboard is the keyboard that info tells of. Nothing is opened yet.
@@ -168,7 +169,7 @@ func (k *Keyboard) change() {
 			failed = !k.revoked
 			k.closeLocked()
 		}
-		n, is, want := k.node, k.is, k.want
+		n, s, ended, is, want := k.node, k.stream, k.ended, k.is, k.want
 		if is == want || is == unused && failed {
 			if want == unused {
 				k.awaitNoLongerLocked()
@@ -187,7 +188,7 @@ func (k *Keyboard) change() {
 			k.revoke(n)
 		default:
 			failed = false
-			k.giveBack(n)
+			k.giveBack(n, s, ended)
 		}
 	}
 }
@@ -202,7 +203,7 @@ func (k *Keyboard) closeLocked() {
 		k.log.Error("cannot read keyboard", "err", k.end)
 	}
 	k.node.Close()
-	k.node, k.is, k.end, k.revoked = nil, unused, nil, false
+	k.node, k.stream, k.is, k.end, k.revoked = nil, nil, unused, nil, false
 }
 
 // take opens the node, grabs it if it is to be muted, and starts run. It tells whether that is done, or not wanted any more.
@@ -219,11 +220,14 @@ func (k *Keyboard) take(as use) bool {
 		if err == nil {
 			k.mu.Lock()
 			k.node, k.is, k.ended, k.failure = n, as, make(chan struct{}), nil
-			s := stream{node: n, deliver: k.deliver, lost: k.lost}
+			k.stream = &stream{node: n, deliver: k.deliver, lost: k.lost}
 			if as == muted {
-				s.pointer = k.pointer
+				k.stream.pointer = k.pointer
 			}
-			go k.run(n, s, hidden, k.ended)
+			if k.HardwareRepeat() {
+				k.stream.hide(hidden, time.Now().Add(hardwareRepeatMax))
+			}
+			go k.run(n, k.stream, k.ended)
 			k.showLocked()
 			k.mu.Unlock()
 			return true
@@ -266,34 +270,25 @@ func (k *Keyboard) wants(as use) bool {
 }
 
 // run delivers n's keys until its grab is taken away or it is unplugged.
-func (k *Keyboard) run(n node, s stream, hidden keySet, ended chan struct{}) {
+func (k *Keyboard) run(n node, s *stream, ended chan struct{}) {
 	defer close(ended)
-	if k.HardwareRepeat() {
-		s.hide(hidden, time.Now().Add(hardwareRepeatMax))
-	}
-	var events [64]evdev.InputEvent // what evdev holds at most
-	for {
-		k.turns.Store(k.turns.Load()&^1 + 2)
-		count, err := n.Read(events[:])
+	k.turns.Store(k.turns.Load()&^1 + 2)
+	err := n.Read(&k.gate, func(events []evdev.InputEvent) (done bool) {
 		k.turns.Add(1)
-		if err != nil {
-			s.releaseAll()
-			k.runEnded(err)
-			return
+		if silence := s.take(events); silence > 0 && k.HardwareRepeat() {
+			k.repeatsBy = time.Now().Add(silence)
 		}
-		k.allUp.Store(false)
-		if silence := s.take(events[:count]); silence > 0 && k.HardwareRepeat() {
-			k.repeatsBy.Store(time.Now().Add(silence).UnixNano())
-		}
-		if k.flushed.Load() {
-			k.flushed.Store(false)
-			s.level()
-		}
-		if k.watched.Load() {
-			k.allUp.Store(s.down.empty())
+		if k.watched {
 			k.tell()
 		}
-	}
+		k.turns.Add(1)
+		return false
+	})
+	k.turns.Add(1)
+	k.gate.Lock()
+	s.releaseAll()
+	k.gate.Unlock()
+	k.runEnded(err)
 }
 
 // runEnded notes that the node cannot be read any more: revoked, or unplugged.

@@ -160,32 +160,40 @@ func (n *fakeNode) Ungrab() error {
 	return nil
 }
 
-func (n *fakeNode) Read(events []evdev.InputEvent) (int, error) {
+func (n *fakeNode) Read(gate sync.Locker, take func([]evdev.InputEvent) (done bool)) error {
+	for {
+		n.mu.Lock()
+		for (len(n.queue) == 0 || n.slow) && !n.gone && !n.revoked {
+			n.changed.Wait()
+		}
+		n.mu.Unlock()
+		if done, err := n.readOnce(gate, take); done || err != nil {
+			return err
+		}
+	}
+}
+
+func (n *fakeNode) readOnce(gate sync.Locker, take func([]evdev.InputEvent) (done bool)) (done bool, err error) {
+	gate.Lock()
+	defer gate.Unlock()
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	for (len(n.queue) == 0 || n.slow) && !n.gone && !n.revoked {
-		n.changed.Wait()
+	events := n.queue
+	n.queue = nil
+	gone := n.gone || n.revoked
+	n.mu.Unlock()
+	switch {
+	case gone:
+		return false, unix.ENODEV
+	case len(events) == 0:
+		return false, nil
 	}
-	if n.gone || n.revoked {
-		return 0, unix.ENODEV
-	}
-	count := copy(events, n.queue)
-	n.queue = n.queue[count:]
-	return count, nil
+	return take(events), nil
 }
 
 func (n *fakeNode) Press(keys keySet) error {
 	for code := range keys.all() {
 		n.press(code)
 	}
-	return nil
-}
-
-func (n *fakeNode) Wake() error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.queue = append(n.queue, evdev.InputEvent{Type: evdev.EV_SYN, Code: evdev.SYN_CONFIG}, evdev.InputEvent{Type: evdev.EV_SYN})
-	n.changed.Broadcast()
 	return nil
 }
 
@@ -226,6 +234,14 @@ func (n *fakeNode) unplug() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.gone = true
+	n.changed.Broadcast()
+}
+
+// setSlow keeps the reader from reading, or no longer.
+func (n *fakeNode) setSlow(slow bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.slow = slow
 	n.changed.Broadcast()
 }
 
@@ -577,19 +593,60 @@ func TestNoKeySticksThroughMuteAgain(t *testing.T) {
 		d.want("30:1", "")
 		d.Unmute()
 		synctest.Wait()
-		d.node.slow = true
+		d.node.setSlow(true)
 		d.node.release(a)
 		d.node.press(b)
-		d.tell() // so that giveBack looks at the keys, and takes those two events away
+		d.tell() // so that giveBack looks at the keys
 		synctest.Wait()
-		d.node.slow = false
+		d.node.setSlow(false)
 		d.Mute(d.deliver)
 		d.node.press(shift)
-		d.want("42:1 30:0 48:1", "")
+		d.want("30:0 48:1 42:1", "")
 		d.node.release(b)
 		d.node.release(shift)
 		d.want("48:0 42:0", "")
 		d.settles(d.Unmute(), time.Millisecond)
+	})
+}
+
+func TestKeysKeepTheirOrderWhileANeutralMomentIsAwaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d.node.press(shift)
+		d.want("42:1", "")
+		unmuted := d.Unmute()
+		synctest.Wait()
+		d.node.setSlow(true)
+		d.node.press(b)
+		d.node.press(a)
+		d.node.release(b)
+		d.node.release(shift)
+		d.node.release(a)
+		d.tell()
+		synctest.Wait()
+		d.node.setSlow(false)
+		d.settles(unmuted, time.Millisecond)
+		d.want("48:1 30:1 48:0 42:0 30:0", "")
+	})
+}
+
+func TestKeyThatWasNotReadInTimeDoesNotStickAtTheConsole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d.node.press(shift)
+		d.want("42:1", "")
+		unmuted := d.Unmute()
+		synctest.Wait()
+		d.node.setSlow(true)
+		d.node.release(shift)
+		d.node.press(a)
+		d.settles(unmuted, NeutralLimit+deliverLimit+time.Millisecond)
+		if !d.node.down.empty() {
+			t.Error("the keyboard was given back with a key down")
+		}
+		d.want("42:0 30:1 30:0", "")
 	})
 }
 
@@ -635,17 +692,12 @@ func TestReleasesAreDeliveredBeforeTheConsoleHasTheKeyboard(t *testing.T) {
 				}
 			}
 			unmuted := d.Unmute()
-			d.node.mu.Lock()
-			d.node.slow = true // giveBack looks at the keys before run reads the release
-			d.node.mu.Unlock()
+			d.node.setSlow(true) // giveBack looks at the keys before run reads the release
 			if release != nil {
 				release(d)
 				d.tell()
 				synctest.Wait()
-				d.node.mu.Lock()
-				d.node.slow = false
-				d.node.changed.Broadcast()
-				d.node.mu.Unlock()
+				d.node.setSlow(false)
 			}
 			d.settles(unmuted, NeutralLimit+deliverLimit+time.Millisecond)
 			d.want("42:0", "")

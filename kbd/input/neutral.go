@@ -107,43 +107,54 @@ func letGo(n node, pressed keySet) (again keySet, err error) {
 // giveBack ungrabs n at a neutral moment, or after NeutralLimit with releases injected, unless the keyboard is wanted
 // again meanwhile. Before the console has the keyboard, all releases are delivered: those that go around the mute would
 // come in between what is typed there.
-func (k *Keyboard) giveBack(n node) {
-	k.allUp.Store(false)
-	k.watched.Store(true)
-	defer k.watched.Store(false)
+//
+// Neutral is that of the keys that run has read none is down, and that there is nothing it has not read. To ask the
+// kernel which are down would take unread keys away (drivers/input/evdev.c, evdev_handle_get_val), and their order.
+func (k *Keyboard) giveBack(n node, s *stream, ended <-chan struct{}) {
+	k.watch(true)
+	defer k.watch(false)
 	deadline := time.Now().Add(NeutralLimit)
 	injected := false
 	for {
 		if k.wants(muted) {
 			return
 		}
-		keys, err := n.Pressed()
-		if err != nil || keys.empty() && k.allUp.Load() {
-			break
-		}
-		k.flushed.Store(true)
 		left := time.Until(deadline)
-		if left <= 0 && injected {
-			break
+		late := left <= 0 && !injected
+		k.gate.Lock()
+		unread, quiet := n.Unread(), k.repeatsBy
+		if unread && late {
+			s.level() // run does not come to read them
 		}
-		if left <= 0 {
+		held := s.held
+		k.gate.Unlock()
+		switch {
+		case held.empty() && !unread, left <= 0 && injected:
+			k.revoke(n)
+			return
+		case late && time.Until(quiet) > 0:
 			// A keyboard that repeats by itself goes on after an injected release, and the console would take the next
 			// repeat for a press. It has to be heard out.
-			if quiet := time.Unix(0, k.repeatsBy.Load()); time.Until(quiet) > 0 {
-				deadline = quiet
-				continue
-			}
-			n.Release(keys) // where this fails the keyboard is gone
+			deadline = quiet
+			continue
+		case late:
+			n.Release(held) // where this fails the keyboard is gone
 			injected, deadline = true, time.Now().Add(deliverLimit)
 			continue
 		}
-		if keys.empty() {
-			n.Wake() // run sees the keys up that this look has hidden from it
-		}
 		select {
 		case <-k.news:
+		case <-ended:
+			k.revoke(n)
+			return
 		case <-time.After(left):
 		}
 	}
-	k.revoke(n)
+}
+
+// watch has run tell giveBack of all that it has delivered, or no longer.
+func (k *Keyboard) watch(watched bool) {
+	k.gate.Lock()
+	defer k.gate.Unlock()
+	k.watched = watched
 }

@@ -1,6 +1,7 @@
 package input
 
 import (
+	"sync"
 	"time"
 
 	evdev "github.com/gvalkov/golang-evdev"
@@ -20,10 +21,9 @@ type node interface {
 	Grab() error
 	// Ungrab undoes Grab. It takes some 30 ms, which the kernel waits for readers of its lists (synchronize_rcu).
 	Ungrab() error
-	// Read waits for events.
-	Read(events []evdev.InputEvent) (int, error)
-	// Wake has Read return an event that means nothing.
-	Wake() error
+	// Read gives take the events as they come, until take is done with them or there are none to be had any more, and tells
+	// which. From before it takes them from the kernel until take has returned it keeps gate locked.
+	Read(gate sync.Locker, take func([]evdev.InputEvent) (done bool)) error
 	// Press injects presses of keys: while the node is not grabbed, everybody hears them. Of keys that are down already
 	// nobody does.
 	Press(keys keySet) error

@@ -21,6 +21,7 @@ type stream struct {
 	pointer *pointer // nil if the node is a keyboard and nothing else
 
 	down    keySet // pressed, as far as was delivered
+	held    keySet // down by the kernel, as far as it was read
 	dropped bool   // the kernel's buffer ran over; the events up to the next SYN_REPORT are not whole
 
 	hidden      keySet // held since before the grab, with an injected release behind them
@@ -56,8 +57,10 @@ func (s *stream) take(events []evdev.InputEvent) (silence time.Duration) {
 		case ev.Type == evdev.EV_KEY && !s.dropped:
 			switch ev.Value {
 			case 0:
+				s.held.remove(ev.Code)
 				s.release(ev.Code)
 			case 1:
+				s.held.add(ev.Code)
 				s.press(ev.Code)
 				silence = hardwareDelayMax
 			default:
@@ -94,6 +97,7 @@ func (s *stream) level() {
 	if err != nil {
 		return
 	}
+	s.held = now
 	if s.pointer != nil {
 		s.pointer.level(now)
 	}

@@ -36,14 +36,11 @@ func TestKeyboardThatLeavesKeysUnreadIsStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t)
 		d.settles(d.Mute(d.deliver), time.Millisecond)
-		d.node.slow = true
+		d.node.setSlow(true)
 		d.node.press(a)
 		d.wantStuck(false) // they may have come just now
 		d.wantStuck(true)
-		d.node.mu.Lock()
-		d.node.slow = false
-		d.node.changed.Broadcast()
-		d.node.mu.Unlock()
+		d.node.setSlow(false)
 		d.wantStuck(false)
 		d.wantStuck(false)
 		d.node.release(a)
