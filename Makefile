@@ -74,12 +74,21 @@ bench: all vmrun keybench ## measure latency, throughput and idleness in the mac
 	$(GO) run ./test/benchtable -json out/bench.json out/bench-instructions.txt out/bench-real.txt
 	$(GO) run ./test/benchtable -json out/bench.json -check
 
-figures: ## put what make bench has measured into the README
-	$(GO) run ./test/benchtable -json out/bench.json -readme README.md
+figures: ## put into the README what make bench and all runs of the kill matrix in out/ have measured
+	$(if $(wildcard out/bench.json),$(GO) run ./test/benchtable -json out/bench.json -readme README.md)
+	$(if $(wildcard out/kill-matrix-*.txt),$(GO) run ./test/killtable -readme README.md out/kill-matrix-*.txt)
+
+# KILLS tries each case of the kill matrix, shows how it goes, and keeps that for make figures.
+define KILLS
+	@mkdir -p out
+	KBDD_VM_TESTS=1 KBDD_KILLS=$(or $(TIMES),200) VMRUN_FLAGS="$(1) -timeout 24h" \
+		$(GO) test -count=1 -timeout 24h -v $(STATIC) -exec $(VMRUN) -run '$(2)' ./test 2>&1 | \
+		tee $(KILLS_FILE) && grep -q '^PASS$$' $(KILLS_FILE)
+endef
+KILLS_FILE := out/kill-matrix-$(shell date +%Y%m%d-%H%M%S).txt
 
 kill-matrix: all vmrun ## have everything die while keys are typed, each in 200 tries or TIMES=n, and print how long it took: 3 hours
-	KBDD_VM_TESTS=1 KBDD_KILLS=$(or $(TIMES),200) VMRUN_FLAGS="$(IN_MACHINE) $(PROGRAMS) -timeout 24h" \
-		$(GO) test -count=1 -timeout 24h -v $(STATIC) -exec $(VMRUN) -run 'TestKillMatrix|TestSupervisorKeepsNothing' ./test
+	$(call KILLS,$(IN_MACHINE) $(PROGRAMS),TestKillMatrix|TestSupervisorKeepsNothing)
 
 # kbdd as its package has it, but with its symbols, on a whole Debian.
 UNIT     = -file $(CURDIR)/bin/kbdd:/usr/sbin/kbdd -file $(CURDIR)/bin/kbdctl \
@@ -88,8 +97,7 @@ UNIT     = -file $(CURDIR)/bin/kbdd:/usr/sbin/kbdd -file $(CURDIR)/bin/kbdctl \
 	-file $(CURDIR)/cmd/kbdd/kbdd.modules-load:/usr/lib/modules-load.d/kbdd.conf \
 	-file $(CURDIR)/cmd/kbdd/kbdd.sysusers:/usr/lib/sysusers.d/kbdd.conf
 kill-matrix-systemd: all vmrun ## the same, with kbdd as a service of systemd on a whole Debian in QEMU: longer still
-	KBDD_VM_TESTS=1 KBDD_KILLS=$(or $(TIMES),200) VMRUN_FLAGS="-debian -timeout 24h $(UNIT)" \
-		$(GO) test -count=1 -timeout 24h -v $(STATIC) -exec $(VMRUN) -run TestKillMatrix ./test
+	$(call KILLS,-debian $(UNIT),TestKillMatrix)
 
 soak: all vmrun ## 10,000 random steps at three keyboards in the machine, about 20 minutes; SEED=n STEPS=n play some again, TIME=1h goes on for an hour
 	KBDD_VM_TESTS=1 KBDD_SOAK_SEED=$(or $(SEED),$(shell date +%s)) KBDD_SOAK_STEPS=$(or $(STEPS),$(if $(TIME),,10000)) KBDD_SOAK_TIME=$(TIME) \

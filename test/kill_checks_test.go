@@ -152,7 +152,8 @@ func descriptors(pid int) (targets []string) {
 
 func isInputNode(path string) bool { return strings.HasPrefix(path, "/dev/input/") }
 
-// programs are the names of all processes that are not of the kernel's own, and of the dead that nobody has buried.
+// programs are the names of all processes that are not of the kernel's own, and of the dead that nobody has buried. Where
+// kbdd is a unit they are those of its cgroup and the test's: systemd has others come and go as it likes.
 func (s *killStage) programs() (names []string) {
 	if s.kernelThreads == nil {
 		s.kernelThreads = map[string]bool{}
@@ -173,11 +174,8 @@ func (s *killStage) programs() (names []string) {
 			s.kernelThreads[path] = true
 			continue
 		}
-		if string(name) == "(udev-worker)" { // they come and go
+		if s.unit != nil && !s.isOurs(filepath.Dir(path)) {
 			continue
-		}
-		if udevd := string(name); udevd == "systemd-udevd" || udevd == "(udev-worker)" {
-			continue // it has as many children as there is work, and keeps them for a while
 		}
 		if string(fields[state]) == "Z" {
 			name = append(name, " (dead)"...)
@@ -186,6 +184,12 @@ func (s *killStage) programs() (names []string) {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// isOurs tells if a process, by its directory in /proc, is one of the test's or of kbdd's.
+func (s *killStage) isOurs(process string) bool {
+	cgroup, err := os.ReadFile(process + "/cgroup")
+	return err == nil && (bytes.Equal(cgroup, s.ownCgroup) || bytes.Contains(cgroup, []byte("/kbdd.service")))
 }
 
 // inputDevices counts them.

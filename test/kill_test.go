@@ -2,7 +2,6 @@ package test
 
 import (
 	"cmp"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -10,9 +9,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"text/tabwriter"
 	"time"
 
+	"kbdd/test/kills"
 	"kbdd/test/machine"
 )
 
@@ -55,6 +54,7 @@ type killStage struct {
 	keyboards int           // how many input devices there are without kbdd
 
 	kernelThreads map[string]bool     // by their files in /proc
+	ownCgroup     []byte              // /proc/self/cgroup
 	nodes         map[string]*os.File // input devices, by path
 }
 
@@ -89,13 +89,12 @@ func TestKillMatrix(t *testing.T) {
 	times := parameter(t, "KBDD_KILLS", 0, strconv.Atoi)
 	seed := parameter(t, "KBDD_KILL_SEED", int(time.Now().UnixNano()), strconv.Atoi)
 	keyboard := machine.NewUinput(t, machine.UinputConfig{Name: "typist's keyboard"})
-	var table strings.Builder
-	w := tabwriter.NewWriter(&table, 0, 0, 1, ' ', 0)
-	fmt.Fprintf(w, "| case\t| tried\t| recovered\t| p50\t| max\t|\n|---\t|---\t|---\t|---\t|---\t|\n")
+	var all []kills.Tries
 	kbdd := newUnit(t)
 	for i, c := range killCases(kbdd != nil) {
 		t.Run(c.name, func(t *testing.T) {
 			s := &killStage{t: t, console: newSoakConsole(t), nodes: map[string]*os.File{}, unit: kbdd}
+			s.ownCgroup, _ = os.ReadFile("/proc/self/cgroup")
 			s.typist = &killTypist{rand: rand.New(rand.NewPCG(uint64(seed), uint64(i))), keyboard: &keyboard.Keyboard}
 			times := times
 			if times == 0 {
@@ -103,13 +102,12 @@ func TestKillMatrix(t *testing.T) {
 			}
 			begin := time.Now()
 			took := s.play(t, c, times)
-			row := fmt.Sprintf("| %s\t| %d\t| %d\t| %s\t| %s\t|\n", c.title(), times, len(took), quantile(took, 50), quantile(took, 100))
-			t.Logf("%s%v a try", row, (time.Since(begin) / time.Duration(max(times, 1))).Round(time.Millisecond))
-			fmt.Fprint(w, row)
+			tries := kills.Tries{Case: c.title(), Systemd: kbdd != nil, Tried: times, Took: took}
+			all = append(all, tries)
+			t.Logf("%v a try\n%v", (time.Since(begin) / time.Duration(max(times, 1))).Round(time.Millisecond), tries)
 		})
 	}
-	w.Flush()
-	t.Logf("time to recover: from the fault until the console types, or as said\n%s", table.String())
+	t.Logf("time to recover: from the fault until the console types, or as said\n%s", kills.Table(all))
 	if t.Failed() {
 		t.Logf("again with KBDD_KILL_SEED=%d", seed)
 	}
@@ -165,16 +163,6 @@ func (s *killStage) play(t *testing.T, c killCase, times int) (took []time.Durat
 		machine.SwitchVT(t, 1)
 	}
 	return took
-}
-
-// quantile is the time that p of 100 tries take at most.
-func quantile(took []time.Duration, p int) string {
-	if len(took) == 0 {
-		return "-"
-	}
-	slices.Sort(took)
-	d := took[(len(took)*p+99)/100-1]
-	return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000)
 }
 
 // lastingKbdd is a kbdd that all tries use, as long as it lives.

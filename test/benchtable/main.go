@@ -6,7 +6,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -14,22 +13,23 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
+
+	"kbdd/test/readme"
 )
 
 func main() {
 	jsonFile := flag.String("json", "out/bench.json", "the `file` for programs to read")
 	check := flag.Bool("check", false, "hold the figures against their limits")
-	readme := flag.String("readme", "", "the `file` to put the table into")
+	page := flag.String("readme", "", "the `file` to put the table into")
 	flag.Parse()
 	var err error
 	switch {
 	case *check:
 		err = checkFile(*jsonFile)
-	case *readme != "":
-		err = writeReadme(*jsonFile, *readme)
+	case *page != "":
+		err = writeReadme(*jsonFile, *page)
 	default:
 		err = measured(*jsonFile, flag.Args())
 	}
@@ -152,13 +152,7 @@ func host() string {
 	return emulator + " (TCG) on " + model
 }
 
-// The lines between which the table stands in the README.
-const (
-	begin = "<!-- made by make figures -->\n"
-	end   = "<!-- end -->\n"
-)
-
-func writeReadme(jsonFile, readme string) error {
+func writeReadme(jsonFile, page string) error {
 	r, err := load(jsonFile)
 	if err != nil {
 		return err
@@ -167,19 +161,5 @@ func writeReadme(jsonFile, readme string) error {
 	if err != nil {
 		return err
 	}
-	return replaceTable(readme, table)
-}
-
-func replaceTable(readme, table string) error {
-	page, err := os.ReadFile(readme)
-	if err != nil {
-		return err
-	}
-	before, rest, found := bytes.Cut(page, []byte(begin))
-	_, after, closed := bytes.Cut(rest, []byte(end))
-	if !found || !closed {
-		return fmt.Errorf("%s has no place for the table", readme)
-	}
-	page = slices.Concat(before, []byte(begin+table+end), after)
-	return os.WriteFile(readme, page, 0o644)
+	return readme.Replace(page, "bench", table)
 }

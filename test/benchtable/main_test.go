@@ -50,19 +50,3 @@ func TestTableNeedsAllFigures(t *testing.T) {
 		t.Errorf("the error is %v", err)
 	}
 }
-
-func TestTableTakesThePlaceOfTheOneBefore(t *testing.T) {
-	page := write(t, "README.md", "# A\n"+begin+"old\n"+end+"rest\n")
-	for _, table := range []string{"first\n", "second\n"} {
-		if err := replaceTable(page, table); err != nil {
-			t.Fatal(err)
-		}
-	}
-	text, err := os.ReadFile(page)
-	if want := "# A\n" + begin + "second\n" + end + "rest\n"; err != nil || string(text) != want {
-		t.Errorf("the page is %q, want %q (%v)", text, want, err)
-	}
-	if replaceTable(write(t, "x.md", "# A\n"), "table\n") == nil {
-		t.Error("a page with no place for the table is no error")
-	}
-}
