@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -48,6 +49,8 @@ type Device struct {
 	ctx    context.Context // ends with the device
 	cancel context.CancelFunc
 	calls  sync.WaitGroup // goroutines in OpenFunc, Ioctl and Close
+
+	atRest atomic.Bool // Serve waits for the kernel, or is about to
 
 	mu      sync.Mutex
 	handles map[uint64]*Handle  // the open files, by fh; guarded by mu
@@ -185,8 +188,12 @@ func (d *Device) serve() error {
 		n, err = readMessage(int(fd), buf)
 		return err != unix.EAGAIN
 	}
+	defer d.atRest.Store(false)
 	for {
-		switch errWait := raw.Read(receive); {
+		d.atRest.Store(true)
+		errWait := raw.Read(receive)
+		d.atRest.Store(false)
+		switch {
 		case errors.Is(errWait, os.ErrDeadlineExceeded): // Check's
 			d.checked()
 			continue

@@ -13,6 +13,7 @@ const (
 	maxResident = 16   // MiB, at any time
 	maxReady    = 50   // ms
 	maxJoin     = 100  // ms, from the node of a keyboard that is plugged in until it is muted
+	maxWatched  = 300  // wake-ups a minute for a watchdog that wants to hear of kbdd each second, while a device is open
 	maxSwitch   = 50   // ms, from a switch of terminals until the keyboard is given back
 )
 
@@ -45,6 +46,14 @@ func (r *results) check() error {
 			if n := p.get(r.Instructions, "Idle/"+name, unit); n > 0 {
 				fail("Idle/%s has %s %s, more than none", name, number(n), unit)
 			}
+		}
+	}
+	for _, name := range []string{"reader", "readers=64"} {
+		if n := p.get(r.Instructions, "Idle/"+name, "wakeups/min"); n > 0 {
+			fail("Idle/%s has %s wakeups/min, more than none", name, number(n))
+		}
+		if n := p.get(r.Instructions, "Idle/"+name+"/deployed", "wakeups/min"); n > maxWatched {
+			fail("Idle/%s/deployed has %s wakeups/min, more than %d", name, number(n), maxWatched)
 		}
 	}
 	if ready := p.get(r.Instructions, "Start", "ready-ms"); ready > maxReady {

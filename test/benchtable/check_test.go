@@ -42,7 +42,7 @@ func TestCheck(t *testing.T) {
 			r.Instructions["Latency/kbdd/poll"]["p50-us"] = 15 * 1.25
 			r.Instructions["Start"]["ready-ms"] = 50
 			r.Instructions["Idle/reader"]["resident-MiB"] = 15.9
-			r.Instructions["Idle/reader"]["wakeups/min"] = 60
+			r.Instructions["Idle/reader/deployed"]["wakeups/min"] = 300
 		}, ""},
 		{
 			"slow reads", func(r *results) { r.Instructions["Latency/kbdd/read"]["p50-us"] = 18.9 },
@@ -71,6 +71,14 @@ func TestCheck(t *testing.T) {
 		{
 			"it makes system calls", func(r *results) { r.Instructions["Idle/nobody/deployed"]["syscalls/min"] = 3 },
 			"Idle/nobody/deployed has 3 syscalls/min, more than none",
+		},
+		{
+			"it wakes while a reader waits", func(r *results) { r.Instructions["Idle/reader"]["wakeups/min"] = 1 },
+			"Idle/reader has 1 wakeups/min, more than none",
+		},
+		{
+			"it wakes often", func(r *results) { r.Instructions["Idle/reader/deployed"]["wakeups/min"] = 472 },
+			"Idle/reader/deployed has 472 wakeups/min, more than 300",
 		},
 		{"late", func(r *results) { r.Instructions["Start"]["ready-ms"] = 50.1 }, "kbdd is ready after 50.1 ms, more than 50"},
 		{
