@@ -305,7 +305,7 @@ func (k *killing) untilHeard() {
 // withLogind has a logind: what stands in for it, where there is no real one.
 func withLogind(s *killStage) {
 	if s.unit != nil {
-		suspendToFreezer(s.t)
+		suspendTo(s.t, "freezer")
 		return
 	}
 	s.logind = startLogind(s.t)
@@ -414,7 +414,7 @@ func (k *killing) suspend() {
 		k.Errorf("kbdd does not let go of the inhibitor: %v", err)
 	}
 	k.inhibitor.Close()
-	if err := freeze(k); err != nil {
+	if err := freeze(k, "freezer"); err != nil {
 		k.Errorf("the machine does not suspend: %v", err)
 	}
 }

@@ -25,6 +25,20 @@ type logind struct {
 // An inhibitor is a pipe that delays a suspend until its other end is closed.
 type inhibitor struct{ ours, theirs *os.File }
 
+// suspend suspends the machine as far as to a stage, and resumes it. kbdd's inhibitor is gone then, and it asks for another.
+func (l *logind) suspend(inhibitor *os.File, stage string) {
+	l.t.Helper()
+	l.prepareForSleep(true)
+	inhibitor.SetReadDeadline(time.Now().Add(machine.Limit))
+	if _, err := inhibitor.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
+		l.t.Fatalf("kbdd does not let go of the inhibitor: %v", err)
+	}
+	if err := freeze(l.t, stage); err != nil {
+		l.t.Errorf("the machine does not suspend: %v", err)
+	}
+	l.prepareForSleep(false)
+}
+
 // startLogind starts a system bus with logind on it; a kbdd that is started later finds it.
 func startLogind(t testing.TB) *logind {
 	t.Helper()
@@ -118,10 +132,11 @@ func (l *logind) prepareForSleep(begins bool) {
 	}
 }
 
-// suspendToFreezer has a suspend go as far as to the freezing of all programs, and the machine resume at once.
-func suspendToFreezer(t testing.TB) {
+// suspendTo has a suspend go as far as to a stage, "freezer" for the freezing of all programs, "devices" for the suspend of all
+// devices after that, and the machine resume at once.
+func suspendTo(t testing.TB, stage string) {
 	t.Helper()
-	if err := os.WriteFile("/sys/power/pm_test", []byte("freezer"), 0); err != nil {
+	if err := os.WriteFile("/sys/power/pm_test", []byte(stage), 0); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.WriteFile("/sys/power/pm_test", []byte("none"), 0) })
@@ -129,10 +144,10 @@ func suspendToFreezer(t testing.TB) {
 	_ = os.WriteFile("/sys/module/suspend/parameters/pm_test_delay", []byte("0"), 0)
 }
 
-// freeze suspends the machine as far as to the freezing of all programs.
-func freeze(t testing.TB) error {
+// freeze suspends the machine as far as to a stage.
+func freeze(t testing.TB, stage string) error {
 	t.Helper()
-	suspendToFreezer(t)
+	suspendTo(t, stage)
 	return os.WriteFile("/sys/power/state", []byte("freeze"), 0)
 }
 
@@ -148,21 +163,42 @@ func TestMachineSuspendsWhileProgramsWait(t *testing.T) {
 	inRead.want("1e 9e")
 	inPoll.want("1e 9e")
 
-	l.prepareForSleep(true)
-	inhibitor.SetReadDeadline(time.Now().Add(machine.Limit))
-	if _, err := inhibitor.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
-		t.Fatalf("kbdd does not let go of the inhibitor: %v", err)
-	}
-	if err := freeze(t); err != nil {
-		t.Errorf("the machine does not suspend: %v", err)
-	}
-	l.prepareForSleep(false)
+	l.suspend(inhibitor, "freezer")
 	l.inhibited(kbdd) // the next one
 
 	keyboard.Type("b")
 	inRead.want("30 b0")
 	inPoll.want("30 b0")
 	wantScreen(t, tty, "")
+}
+
+// TestKeysHeldOverASuspendAreBrokenOff has the devices suspend too, at which the kernel takes all keys to be up
+// (drivers/input/input.c, input_dev_suspend), where kbdd has not let go of them before: the kernel suspends on a terminal of
+// its own.
+func TestKeysHeldOverASuspendAreBrokenOff(t *testing.T) {
+	machine.Require(t)
+	tty := machine.OpenConsole(t, 1)
+	other := machine.NewUinput(t, machine.UinputConfig{Name: "other"})
+	l := startLogind(t)
+	kbdd := startKbdd(t)
+	for name, keyboard := range map[string]*machine.Keyboard{"PS/2": machine.PS2(t), "uinput": &other.Keyboard} {
+		inhibitor := l.inhibited(kbdd)
+		r := startReaderIn(t, "read")
+		keyboard.Press(machine.KeyA)
+		r.want("1e")
+		l.suspend(inhibitor, "devices")
+		r.want("9e")
+		keyboard.Release(machine.KeyA)
+		keyboard.Type("b")
+		r.want("30 b0")
+		r.kill()
+		keyboard.Type("c")
+		wantScreen(t, tty, "c")
+		tty.Clear()
+		if t.Failed() {
+			t.Fatalf("with the %s keyboard", name)
+		}
+	}
 }
 
 func TestOnlyLogindTellsOfASuspend(t *testing.T) {
