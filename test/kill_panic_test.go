@@ -69,8 +69,8 @@ var killPanics = []killPanic{
 	{"typematic", "kbdd/kbd.(*File).tick", "kbdd/kbd/atkbd.(*Keyboard).Tick", nil, reads, nil, nobody | systemd},
 	{"stall-timeout", "kbdd/kbd.(*File).checkStall", "", limitStalls, noReader, hangThenBreak, nobody | systemd},
 	{"after stall-timeout", "kbdd/kbd.(*File).checkStall.gowrap2", "kbdd/kbd.(*File).checkStall.gowrap2", limitStalls, noReader, hang, nobody | systemd},
-	{"suspend", "main.followSleep", "main.(*stopper).stop", withLogind, reads, prepareForSleep, nobody},
-	{"resume", "main.followSleep", "main.inhibit", withLogind, reads, wake, nobody | systemd},
+	{"suspend", "main.(*sleeper).run", "main.(*stopper).stop", withLogind, reads, prepareForSleep, nobody},
+	{"resume", "main.(*sleeper).run", "main.inhibit", withLogind, reads, wake, nobody | systemd},
 	{"record has settled", "kbdd/cuse.(*Record).settled-fm", "", nil, noReader, breakYoung, supervisor | systemd},
 	{"control socket", "net/http.(*Server).Serve", "kbdd/kbd/control.(*Server).count", nil, reads, func(k *killing, _ running) { askStatus(k) }, nobody | systemd},
 }

@@ -18,6 +18,7 @@ import (
 // logind is as much of systemd-logind as kbdd asks for, on a bus of its own.
 type logind struct {
 	t          testing.TB
+	daemon     *exec.Cmd // of the bus
 	bus        *dbus.Conn
 	inhibitors chan inhibitor
 }
@@ -42,11 +43,21 @@ func (l *logind) suspend(inhibitor *os.File, stage string) {
 // startLogind starts a system bus with logind on it; a kbdd that is started later finds it.
 func startLogind(t testing.TB) *logind {
 	t.Helper()
+	dir := t.TempDir()
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", busIn(dir))
+	return startLogindIn(t, dir)
+}
+
+// busIn is the address of a bus with its socket in dir.
+func busIn(dir string) string { return "unix:path=" + filepath.Join(dir, "bus") }
+
+// startLogindIn is startLogind with its files in dir.
+func startLogindIn(t testing.TB, dir string) *logind {
+	t.Helper()
 	if _, err := exec.LookPath("dbus-daemon"); err != nil {
 		t.Fatalf("%v: run vmrun with -with dbus-daemon", err)
 	}
-	dir := t.TempDir()
-	address, config := "unix:path="+filepath.Join(dir, "bus"), filepath.Join(dir, "bus.conf")
+	address, config := busIn(dir), filepath.Join(dir, "bus.conf")
 	text := fmt.Sprintf(`<busconfig><listen>%s</listen><auth>EXTERNAL</auth><policy context="default">`+
 		`<allow send_destination="*"/><allow eavesdrop="true"/><allow own="*"/></policy></busconfig>`, address)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
@@ -69,8 +80,7 @@ func startLogind(t testing.TB) *logind {
 		daemon.Process.Kill()
 		daemon.Wait()
 	})
-	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
-	l := &logind{t: t, inhibitors: make(chan inhibitor, 8)}
+	l := &logind{t: t, daemon: daemon, inhibitors: make(chan inhibitor, 8)}
 	machine.WaitUntil(t, "the bus is there", func() bool {
 		var err error
 		l.bus, err = dbus.Connect(address)
@@ -238,6 +248,21 @@ func TestOnlyLogindTellsOfASuspend(t *testing.T) {
 	if strings.Contains(kbdd.said(), "about to suspend") {
 		t.Error("kbdd stops programs for anybody on the bus")
 	}
+}
+
+func TestLogindIsFoundThoughItComesLateOrComesBack(t *testing.T) {
+	machine.Require(t)
+	dir := t.TempDir()
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", busIn(dir))
+	kbdd := startKbdd(t)
+	machine.WaitUntil(t, "kbdd has looked for logind", func() bool { return strings.Contains(kbdd.said(), "suspend") })
+	first := startLogindIn(t, dir)
+	startReader(t) // with which kbdd looks again
+	first.inhibited(kbdd)
+
+	first.daemon.Process.Kill()
+	machine.WaitUntil(t, "kbdd has lost logind", func() bool { return strings.Contains(kbdd.said(), "the system bus is gone") })
+	startLogindIn(t, dir).inhibited(kbdd)
 }
 
 func TestWithoutLogindKbddSaysWhatThatMeans(t *testing.T) {

@@ -34,7 +34,9 @@ func serveNodes(nodes *nodes, links *links, path string, conf config, log *slog.
 	if err != nil {
 		return false, err
 	}
-	if service, err = newService(nodes, conf, guard.begin, log); err != nil {
+	sleeper := &sleeper{log: log, waiters: nodes.waiters, sleeping: guard.sleep, begun: make(chan struct{}, 1)}
+	inUse := func() { guard.begin(); sleeper.begin() }
+	if service, err = newService(nodes, conf, inUse, log); err != nil {
 		return false, noDeviceError{err}
 	}
 	watcher, err := watchKeyboards(service, conf.Keyboards, log)
@@ -55,11 +57,7 @@ func serveNodes(nodes *nodes, links *links, path string, conf config, log *slog.
 	defer cancel()
 	unwatched := make(chan error, 1)
 	background.Go(func() { unwatched <- watcher.Run(ctx) })
-	background.Go(func() {
-		if err := followSleep(ctx, log, nodes.waiters, guard.sleep); ctx.Err() == nil {
-			log.Info("a program that waits for a key keeps this machine from suspending: logind cannot be asked", "err", err)
-		}
-	})
+	background.Go(func() { sleeper.run(ctx) })
 
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -25,12 +26,58 @@ const logindName = "org.freedesktop.login1"
 // stopEvery is how often it is looked for programs that have begun to wait since.
 const stopEvery = 20 * time.Millisecond
 
-// followSleep stops the programs that wait when logind is about to suspend, until ctx ends. waiters are they;
-// sleeping is called before the machine suspends and after.
-func followSleep(ctx context.Context, log *slog.Logger, waiters func() []cuse.Waiter, sleeping func(bool)) error {
+// A sleeper has the machine suspend though programs wait.
+type sleeper struct {
+	log      *slog.Logger
+	waiters  func() []cuse.Waiter // the programs
+	sleeping func(bool)           // called before the machine suspends and after
+	begun    chan struct{}        // has a token when kbdd has come into use
+}
+
+// begin tells that kbdd is in use from now on. It does not wait.
+func (s *sleeper) begin() {
+	select {
+	case s.begun <- struct{}{}:
+	default:
+	}
+}
+
+// run follows logind until ctx ends. Where there is none it looks again when kbdd comes into use, so that an idle kbdd
+// need not wake; where it has gone, some times more in the two minutes after.
+func (s *sleeper) run(ctx context.Context) {
+	const tries = 7
+	said, left := "", 0
+	for ctx.Err() == nil {
+		followed, err := s.follow(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if followed {
+			said, left = "", tries
+		}
+		if err.Error() != said {
+			s.log.Info("a program that waits for a key keeps this machine from suspending: logind cannot be asked", "err", err)
+			said = err.Error()
+		}
+		var again <-chan time.Time
+		if left > 0 {
+			again = time.After(time.Second << (tries - left))
+			left--
+		}
+		select {
+		case <-ctx.Done():
+		case <-again:
+		case <-s.begun:
+		}
+	}
+}
+
+// follow stops the programs that wait when logind is about to suspend, until ctx ends or logind cannot be heard any more. It
+// tells if it was heard.
+func (s *sleeper) follow(ctx context.Context) (followed bool, err error) {
 	bus, err := dbus.ConnectSystemBus(dbus.WithContext(ctx))
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer bus.Close()
 	logind := bus.Object(logindName, "/org/freedesktop/login1")
@@ -39,44 +86,44 @@ func followSleep(ctx context.Context, log *slog.Logger, waiters func() []cuse.Wa
 	err = bus.AddMatchSignal(dbus.WithMatchSender(logindName),
 		dbus.WithMatchInterface(logindName+".Manager"), dbus.WithMatchMember("PrepareForSleep"))
 	if err != nil {
-		return err
+		return false, err
 	}
 	delay, err := inhibit(logind)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer func() { delay.Close() }()
 
-	s := stopper{waiters: waiters, stopped: make(map[uint32]bool)}
-	defer s.resume()
-	defer sleeping(false)
+	stopper := stopper{waiters: s.waiters, stopped: make(map[uint32]bool)}
+	defer stopper.resume()
+	defer s.sleeping(false)
 	var more <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return true, ctx.Err()
 		case <-more:
-			s.stop()
+			stopper.stop()
 		case sig, ok := <-signals:
 			if !ok {
-				return fmt.Errorf("logind: the system bus is gone")
+				return true, errors.New("logind: the system bus is gone")
 			}
 			var begins bool
 			if !isOf(bus, sig, logindName) || dbus.Store(sig.Body, &begins) != nil {
 				continue
 			}
-			sleeping(begins)
+			s.sleeping(begins)
 			if begins {
-				s.stop()
-				log.Info("machine is about to suspend; programs that wait for a key are stopped", "threads", len(s.stopped))
+				stopper.stop()
+				s.log.Info("machine is about to suspend; programs that wait for a key are stopped", "threads", len(stopper.stopped))
 				more = time.Tick(stopEvery)
 				delay.Close()
 				continue
 			}
 			more = nil
-			s.resume()
+			stopper.resume()
 			if delay, err = inhibit(logind); err != nil {
-				return err
+				return true, err
 			}
 		}
 	}
