@@ -241,6 +241,8 @@ func killKeyboard(k *killing) time.Duration {
 	k.join()
 
 	k.typeSome()
+	// What evdev has not given yet when the keyboard goes is gone with it (drivers/input/evdev.c, evdev_read).
+	machine.WaitUntil(k, "the reader has read what was typed", k.hasReadAll)
 	begin := time.Now()
 	keyboard.Destroy()
 	k.typist.group = nil
@@ -278,10 +280,20 @@ func (k *killing) join() {
 	text := k.stream.text[k.resumed:]
 	from := k.typist.next - len(text)
 	neither := from - first - len(k.typed)
-	if numbers(k.typed, first) != nil || numbers(text, from) != nil || neither < 0 || neither > handedOver {
+	if !isAmong(k.typed, first, from) || numbers(text, from) != nil || neither > handedOver {
 		k.Errorf("of %d characters tty%d has %q, and then the reader %q", k.typist.next-first, k.tty, k.typed, text)
 	}
 	k.typed, k.stream.text, k.resumed, k.begun = "", "", 0, k.typist.next
+}
+
+// isAmong tells if a text is of the characters from first to before end, in order, and none twice; some may be missing.
+func isAmong(text string, first, end int) bool {
+	for n := first; n < end && text != ""; n++ {
+		if strings.EqualFold(text[:1], killChar(n)) {
+			text = text[1:]
+		}
+	}
+	return text == ""
 }
 
 // wantSilence checks that nothing was typed on a terminal that was not looked at.
@@ -297,9 +309,15 @@ func (k *killing) wantSilence(tty int) {
 func (k *killing) untilHeard() {
 	k.Helper()
 	machine.WaitUntil(k, "the reader has read all", func() bool {
-		k.hear()
-		return len(k.stream.down) == 0 && k.heard() == k.typist.next-1
+		return k.hasReadAll() && len(k.stream.down) == 0
 	})
+}
+
+// hasReadAll tells if the reader has the last character that was typed, or has none where none was typed yet but a Shift.
+func (k *killing) hasReadAll() bool {
+	k.Helper()
+	k.hear()
+	return max(k.heard(), k.begun-1) == k.typist.next-1
 }
 
 // withLogind has a logind: what stands in for it, where there is no real one.
@@ -395,8 +413,11 @@ func (k *killing) wantGap(free int) {
 	}
 	ok := false
 	for first := lost; !ok && first+len(k.typed) <= from; first++ {
-		ok = numbers(k.typed, first) == nil &&
-			(free < 0 || first <= max(free, lost) && first+len(k.typed) >= from-handedOver)
+		if free < 0 {
+			ok = numbers(k.typed, first) == nil
+		} else {
+			ok = isAmong(k.typed, first, from) && first <= max(free, lost) && from-first-len(k.typed) <= handedOver
+		}
 	}
 	if !ok {
 		k.Errorf("tty%d has %q, and the reader %q from character %d on; %d were typed, from %d on to the console",

@@ -78,7 +78,8 @@ type killing struct {
 }
 
 // handedOver is how many characters neither the console has nor the reader, where kbdd takes the keyboard: of keys that go down just
-// then it cannot tell if the console has heard them, and has nobody hear them.
+// then it cannot tell if the console has heard them, and has nobody hear them. It may take more than one try, and the console hears
+// what comes in between.
 const handedOver = 5
 
 // inFlight is how many characters the typist may be ahead of the reader. The kernel has room for 64 events that kbdd has not seen.
