@@ -139,21 +139,17 @@ func (n *evdevNode) Unread() bool {
 	return err == nil && fds[0].Revents&unix.POLLIN != 0
 }
 
-func (n *evdevNode) Drain() (pressed keySet, err error) {
+func (n *evdevNode) TakeUnread(take func([]evdev.InputEvent)) error {
 	var events [64]evdev.InputEvent
 	for {
 		count, err := n.read(events[:])
 		if errors.Is(err, unix.EAGAIN) {
-			return pressed, nil
+			return nil
 		}
 		if err != nil {
-			return pressed, err
+			return err
 		}
-		for _, ev := range events[:count] {
-			if ev.Type == evdev.EV_KEY && ev.Value == 1 {
-				pressed.add(ev.Code)
-			}
-		}
+		take(events[:count])
 	}
 }
 

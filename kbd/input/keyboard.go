@@ -20,7 +20,6 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	evdev "github.com/gvalkov/golang-evdev"
 	"golang.org/x/sys/unix"
@@ -74,10 +73,7 @@ type Keyboard struct {
 
 	// For giveBack, which waits for the keyboard to become neutral.
 	news chan struct{} // has a token when there is reason to look again
-
-	gate      sync.Mutex // locked by run from before events are read until they are delivered
-	watched   bool       // guarded by gate; giveBack looks at it
-	repeatsBy time.Time  // guarded by gate; by when a held key has repeated if it does so by itself
+	gate sync.Mutex    // locked by run from before events are read until they are delivered
 }
 
 // newKeyboard is the keyboard that info tells of. Nothing is opened yet.
@@ -220,13 +216,12 @@ func (k *Keyboard) take(as use) bool {
 		if err == nil {
 			k.mu.Lock()
 			k.node, k.is, k.ended, k.failure = n, as, make(chan struct{}), nil
-			k.stream = &stream{node: n, deliver: k.deliver, lost: k.lost}
+			k.stream = &stream{node: n, deliver: k.deliver, lost: k.lost, repeats: k.HardwareRepeat()}
 			if as == muted {
 				k.stream.pointer = k.pointer
 			}
-			if k.HardwareRepeat() {
-				k.stream.hide(hidden, time.Now().Add(hardwareRepeatMax))
-			}
+			k.stream.hide(hidden)
+			k.turns.Store(k.turns.Load()&^1 + 2)
 			go k.run(n, k.stream, k.ended)
 			k.showLocked()
 			k.mu.Unlock()
@@ -272,20 +267,17 @@ func (k *Keyboard) wants(as use) bool {
 // run delivers n's keys until its grab is taken away or it is unplugged.
 func (k *Keyboard) run(n node, s *stream, ended chan struct{}) {
 	defer close(ended)
-	k.turns.Store(k.turns.Load()&^1 + 2)
 	err := n.Read(&k.gate, func(events []evdev.InputEvent) (done bool) {
 		k.turns.Add(1)
-		if silence := s.take(events); silence > 0 && k.HardwareRepeat() {
-			k.repeatsBy = time.Now().Add(silence)
-		}
-		if k.watched {
+		s.take(events)
+		k.turns.Add(1)
+		if s.watched {
 			k.tell()
 		}
-		k.turns.Add(1)
 		return false
 	})
-	k.turns.Add(1)
 	k.gate.Lock()
+	k.turns.Add(1)
 	s.releaseAll()
 	k.gate.Unlock()
 	k.runEnded(err)

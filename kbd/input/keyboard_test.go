@@ -116,16 +116,15 @@ func (n *fakeNode) Unread() bool {
 	return len(n.queue) > 0
 }
 
-func (n *fakeNode) Drain() (pressed keySet, err error) {
+func (n *fakeNode) TakeUnread(take func([]evdev.InputEvent)) error {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, ev := range n.queue {
-		if ev.Type == evdev.EV_KEY && ev.Value == 1 {
-			pressed.add(ev.Code)
-		}
-	}
+	events := n.queue
 	n.queue = nil
-	return pressed, nil
+	n.mu.Unlock()
+	if len(events) > 0 {
+		take(events)
+	}
+	return nil
 }
 
 func (n *fakeNode) Grab() error {
@@ -243,6 +242,13 @@ func (n *fakeNode) setSlow(slow bool) {
 	defer n.mu.Unlock()
 	n.slow = slow
 	n.changed.Broadcast()
+}
+
+// setLose has the queue run over with the next key, or no longer.
+func (n *fakeNode) setLose(lose bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lose = lose
 }
 
 // take has another program grab the keyboard, or let it go.
@@ -631,6 +637,94 @@ func TestKeysKeepTheirOrderWhileANeutralMomentIsAwaited(t *testing.T) {
 	})
 }
 
+func TestWhatIsUnreadWhenTimeIsUpKeepsItsOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d.node.press(shift)
+		d.want("42:1", "")
+		unmuted := d.Unmute()
+		time.Sleep(NeutralLimit - time.Microsecond)
+		d.node.setSlow(true)
+		d.node.press(b)
+		d.node.press(a)
+		d.node.release(b)
+		time.Sleep(2 * time.Microsecond)
+		d.node.setSlow(false)
+		d.settles(unmuted, deliverLimit+time.Millisecond)
+		d.want("48:1 30:1 48:0 30:0 42:0", "")
+	})
+}
+
+func TestKeyThatIsUnreadWhenTimeIsUpIsHeardOutToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, loses := range map[string]bool{"read": false, "dropped by the kernel": true} {
+			d := newDesk(t)
+			d.Bus = busI8042
+			d.settles(d.Mute(d.deliver), time.Millisecond)
+			d.node.press(shift)
+			d.want("42:1", "")
+			time.Sleep(2 * hardwareDelayMax) // it does not repeat, since another key was pressed after it
+			unmuted := d.Unmute()
+			time.Sleep(NeutralLimit - time.Microsecond)
+			d.node.setSlow(true)
+			d.node.setLose(loses)
+			d.node.press(b)
+			d.node.setLose(false)
+			if loses {
+				d.node.press(a) // with a SYN_REPORT, from which on it is whole again
+			}
+			time.Sleep(2 * time.Microsecond)
+			d.node.setSlow(false)
+			time.Sleep(300 * time.Millisecond)
+			d.node.repeat(b)
+			d.node.release(b)
+			d.node.release(a)
+			d.node.release(shift)
+			d.settles(unmuted, time.Millisecond)
+			if len(d.node.console) > 0 {
+				t.Errorf("%s: the console heard %s", name, d.node.console)
+			}
+		}
+	})
+}
+
+func TestGivenBackThoughAKeyDoesNotArrive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		arrive := make(chan struct{})
+		d.settles(d.Mute(func(uint16, bool) { <-arrive }), time.Millisecond)
+		d.node.press(a)
+		synctest.Wait()
+		unmuted := d.Unmute()
+		time.Sleep(NeutralLimit + 2*deliverLimit)
+		d.node.mu.Lock()
+		if d.node.grabbed || !d.node.down.empty() {
+			t.Error("the console does not have the keyboard, or with a key down")
+		}
+		d.node.mu.Unlock()
+		close(arrive)
+		<-unmuted
+	})
+}
+
+func TestKeyThatTheKernelDropsAtTheMomentOfTheGrabIsNotHalfHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.node.onGrab = func() {
+			d.node.setLose(true)
+			d.node.press(shift)
+			d.node.setLose(false)
+		}
+		muted := d.Mute(d.deliver)
+		time.Sleep(100 * time.Millisecond)
+		d.node.release(shift)
+		d.settles(muted, time.Millisecond)
+		d.want("", "42:1 42:0")
+		d.settles(d.Unmute(), time.Millisecond)
+	})
+}
+
 func TestKeyThatWasNotReadInTimeDoesNotStickAtTheConsole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t)
@@ -747,11 +841,11 @@ func TestKeysThatTheKernelDroppedAreMended(t *testing.T) {
 		d.settles(d.Mute(d.deliver), time.Millisecond)
 		d.node.press(a)
 		d.want("30:1", "")
-		d.node.lose = true
+		d.node.setLose(true)
 		d.node.press(shift)
 		d.node.release(a)
 		d.want("", "")
-		d.node.lose = false
+		d.node.setLose(false)
 		d.node.press(b)
 		// What comes up to the next SYN_REPORT is not whole; from there on the kernel's word on each key holds.
 		d.want("lost 30:0 42:1 48:1", "")

@@ -3,6 +3,8 @@ package input
 import (
 	"errors"
 	"time"
+
+	evdev "github.com/gvalkov/golang-evdev"
 )
 
 // Neutral is the moment at which no key is down: then a keyboard changes hands, so that nobody gets half of a key press.
@@ -30,7 +32,7 @@ func settle(n node, wanted func() bool) (hidden keySet, err error) {
 				return hidden, err
 			}
 			// What is not a key Pressed leaves there, and the next Wait would not wait: for as long as a mouse moves.
-			if _, err := n.Drain(); err != nil {
+			if _, err := drain(n); err != nil {
 				return hidden, err
 			}
 			continue
@@ -48,7 +50,7 @@ func settle(n node, wanted func() bool) (hidden keySet, err error) {
 		}
 		// A key that was pressed since the look at the keys may have been heard by the console. If so, it must hear
 		// the release too.
-		pressed, err := n.Drain()
+		pressed, err := drain(n)
 		if err != nil || pressed.empty() {
 			return keys, err
 		}
@@ -58,6 +60,30 @@ func settle(n node, wanted func() bool) (hidden keySet, err error) {
 			}
 		}
 	}
+}
+
+// drain throws away what was not read yet, and tells the keys whose press was among it. Where the kernel's buffer has run
+// over those are all that are down.
+func drain(n node) (pressed keySet, err error) {
+	lost := false
+	err = n.TakeUnread(func(events []evdev.InputEvent) {
+		for _, ev := range events {
+			switch {
+			case ev.Type == evdev.EV_KEY && ev.Value == 1:
+				pressed.add(ev.Code)
+			case ev.Type == evdev.EV_SYN && ev.Code == evdev.SYN_DROPPED:
+				lost = true
+			}
+		}
+	})
+	if err != nil || !lost {
+		return pressed, err
+	}
+	down, err := n.Pressed()
+	for code := range down.all() {
+		pressed.add(code)
+	}
+	return pressed, err
 }
 
 // letGo undoes a grab at whose moment keys were pressed. For those that are up already the console may have heard the
@@ -97,7 +123,7 @@ func letGo(n node, pressed keySet) (again keySet, err error) {
 	if err := n.Grab(); err != nil {
 		return again, err
 	}
-	again, err = n.Drain()
+	again, err = drain(n)
 	for code := range pressed.all() {
 		again.add(code)
 	}
@@ -108,25 +134,31 @@ func letGo(n node, pressed keySet) (again keySet, err error) {
 // again meanwhile. Before the console has the keyboard, all releases are delivered: those that go around the mute would
 // come in between what is typed there.
 //
-// Neutral is that of the keys that run has read none is down, and that there is nothing it has not read. To ask the
-// kernel which are down would take unread keys away (drivers/input/evdev.c, evdev_handle_get_val), and their order.
+// Neutral is that of the keys that were read none is down, and that there is nothing unread. To ask the kernel which
+// are down would take unread keys away (drivers/input/evdev.c, evdev_handle_get_val), and their order.
 func (k *Keyboard) giveBack(n node, s *stream, ended <-chan struct{}) {
-	k.watch(true)
-	defer k.watch(false)
 	deadline := time.Now().Add(NeutralLimit)
 	injected := false
-	for {
-		if k.wants(muted) {
-			return
-		}
+	for !k.wants(muted) {
 		left := time.Until(deadline)
 		late := left <= 0 && !injected
-		k.gate.Lock()
-		unread, quiet := n.Unread(), k.repeatsBy
-		if unread && late {
-			s.level() // run does not come to read them
+		if !k.lockGate(deadline.Add(deliverLimit)) {
+			// Deliver hangs, and run in it. The watchdog sees to that; the console is to have its keyboard.
+			if keys, err := n.Pressed(); err == nil {
+				n.Release(keys)
+			}
+			k.revoke(n)
+			return
 		}
-		held := s.held
+		unread := n.Unread()
+		if unread && late { // run does not come to read it
+			k.turns.Add(1)
+			n.TakeUnread(s.take) // where this fails the keyboard is gone
+			k.turns.Add(1)
+			unread = false
+		}
+		held, quiet := s.held, s.repeatsBy
+		s.watched = true
 		k.gate.Unlock()
 		switch {
 		case held.empty() && !unread, left <= 0 && injected:
@@ -150,11 +182,19 @@ func (k *Keyboard) giveBack(n node, s *stream, ended <-chan struct{}) {
 		case <-time.After(left):
 		}
 	}
+	if k.lockGate(deadline.Add(deliverLimit)) {
+		s.watched = false
+		k.gate.Unlock()
+	}
 }
 
-// watch has run tell giveBack of all that it has delivered, or no longer.
-func (k *Keyboard) watch(watched bool) {
-	k.gate.Lock()
-	defer k.gate.Unlock()
-	k.watched = watched
+// lockGate waits for run to have delivered what it has read, but not for ever: it tells whether gate is locked.
+func (k *Keyboard) lockGate(deadline time.Time) bool {
+	for !k.gate.TryLock() {
+		if time.Now().After(deadline) {
+			return false
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return true
 }

@@ -15,8 +15,8 @@ type node interface {
 	Wait(d time.Duration) error
 	// Unread tells if there are events to read.
 	Unread() bool
-	// Drain throws away what was not read yet, and tells the keys whose press was among it.
-	Drain() (pressed keySet, err error)
+	// TakeUnread gives take what was not read yet. It does not wait.
+	TakeUnread(take func([]evdev.InputEvent)) error
 	// Grab keeps the events from everybody else. EBUSY: somebody else does so already.
 	Grab() error
 	// Ungrab undoes Grab. It takes some 30 ms, which the kernel waits for readers of its lists (synchronize_rcu).

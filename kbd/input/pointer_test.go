@@ -175,9 +175,9 @@ func (n *movingNode) Wait(d time.Duration) error {
 	return nil
 }
 
-func (n *movingNode) Drain() (keySet, error) {
+func (n *movingNode) TakeUnread(take func([]evdev.InputEvent)) error {
 	n.drained = true
-	return n.fakeNode.Drain()
+	return n.fakeNode.TakeUnread(take)
 }
 
 func TestMovingMouseDoesNotKeepTheMuteBusy(t *testing.T) {

@@ -26,17 +26,23 @@ type stream struct {
 
 	hidden      keySet // held since before the grab, with an injected release behind them
 	hiddenUntil time.Time
+
+	repeats   bool      // the keyboard repeats by itself
+	repeatsBy time.Time // by when it has repeated the key that was pressed last, if that is held
+
+	watched bool // giveBack is to be told when something has been delivered
 }
 
-// hide has keys not count as pressed until they were up, or until that must have been seen. Their keyboard repeats by
-// itself, so that their next repeat looks like a press.
-func (s *stream) hide(keys keySet, until time.Time) {
-	s.hidden, s.hiddenUntil = keys, until
+// hide has keys not count as pressed until they were up, or until that must have been seen, if their keyboard repeats by
+// itself: their next repeat looks like a press.
+func (s *stream) hide(keys keySet) {
+	if s.repeats {
+		s.hidden, s.hiddenUntil = keys, time.Now().Add(hardwareRepeatMax)
+	}
 }
 
-// take delivers events, and tells how long a keyboard that repeats by itself may be silent from now on before it repeats the
-// key that was pressed last; 0: as before.
-func (s *stream) take(events []evdev.InputEvent) (silence time.Duration) {
+// take delivers events.
+func (s *stream) take(events []evdev.InputEvent) {
 	stale := false // what follows of keys is older than what level has found, and what undid it may be gone with that
 	for i := range events {
 		ev := &events[i]
@@ -62,13 +68,19 @@ func (s *stream) take(events []evdev.InputEvent) (silence time.Duration) {
 			case 1:
 				s.held.add(ev.Code)
 				s.press(ev.Code)
-				silence = hardwareDelayMax
+				s.expectRepeat(hardwareDelayMax)
 			default:
-				silence = hardwareRepeatMax
+				s.expectRepeat(hardwareRepeatMax)
 			}
 		}
 	}
-	return silence
+}
+
+// expectRepeat notes how long from now on a keyboard that repeats by itself may be silent.
+func (s *stream) expectRepeat(silence time.Duration) {
+	if s.repeats {
+		s.repeatsBy = time.Now().Add(silence)
+	}
 }
 
 func (s *stream) press(code uint16) {
@@ -107,7 +119,10 @@ func (s *stream) level() {
 		}
 	}
 	for code := range now.all() {
-		s.press(code)
+		if !s.down.has(code) {
+			s.press(code)
+			s.expectRepeat(hardwareDelayMax)
+		}
 	}
 }
 
