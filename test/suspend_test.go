@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+	"github.com/godbus/dbus/v5/prop"
+	"golang.org/x/sys/unix"
 
 	"kbdd/test/machine"
 )
@@ -21,6 +23,14 @@ type logind struct {
 	daemon     *exec.Cmd // of the bus
 	bus        *dbus.Conn
 	inhibitors chan inhibitor
+	properties *prop.Properties
+}
+
+// preparing is the property that tells if the machine is about to suspend.
+const preparing = "PreparingForSleep"
+
+func (l *logind) setPreparing(is bool) {
+	l.properties.SetMust("org.freedesktop.login1.Manager", preparing, is)
 }
 
 // An inhibitor is a pipe that delays a suspend until its other end is closed.
@@ -30,14 +40,20 @@ type inhibitor struct{ ours, theirs *os.File }
 func (l *logind) suspend(inhibitor *os.File, stage string) {
 	l.t.Helper()
 	l.prepareForSleep(true)
-	inhibitor.SetReadDeadline(time.Now().Add(machine.Limit))
-	if _, err := inhibitor.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
-		l.t.Fatalf("kbdd does not let go of the inhibitor: %v", err)
-	}
+	wantLetGo(l.t, inhibitor)
 	if err := freeze(l.t, stage); err != nil {
 		l.t.Errorf("the machine does not suspend: %v", err)
 	}
 	l.prepareForSleep(false)
+}
+
+// wantLetGo waits until kbdd lets go of an inhibitor.
+func wantLetGo(t testing.TB, inhibitor *os.File) {
+	t.Helper()
+	inhibitor.SetReadDeadline(time.Now().Add(machine.Limit))
+	if _, err := inhibitor.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
+		t.Fatalf("kbdd does not let go of the inhibitor: %v", err)
+	}
 }
 
 // startLogind starts a system bus with logind on it; a kbdd that is started later finds it.
@@ -89,6 +105,10 @@ func startLogindIn(t testing.TB, dir string) *logind {
 	t.Cleanup(func() { l.bus.Close() })
 	const path, name = "/org/freedesktop/login1", "org.freedesktop.login1"
 	if err := l.bus.Export(l, path, name+".Manager"); err != nil {
+		t.Fatal(err)
+	}
+	l.properties, err = prop.Export(l.bus, path, prop.Map{name + ".Manager": {preparing: {Value: false}}})
+	if err != nil {
 		t.Fatal(err)
 	}
 	if reply, err := l.bus.RequestName(name, dbus.NameFlagDoNotQueue); err != nil || reply != dbus.RequestNameReplyPrimaryOwner {
@@ -209,6 +229,48 @@ func TestKeysHeldOverASuspendAreBrokenOff(t *testing.T) {
 			t.Fatalf("with the %s keyboard", name)
 		}
 	}
+}
+
+// TestProgramGoesOnThoughKbddEndsDuringTheSuspend has kbdd die when it has stopped the reader, and the next one come while the
+// machine is still about to suspend, or when it no longer is.
+func TestProgramGoesOnThoughKbddEndsDuringTheSuspend(t *testing.T) {
+	machine.Require(t)
+	keyboard := machine.PS2(t)
+	l := startLogind(t)
+	kbdd := startSupervised(t)
+	inhibitor := l.inhibited(kbdd)
+	r := startReaderIn(t, "read")
+	for _, over := range []bool{false, true} {
+		keyboard.Type("a")
+		r.want("1e 9e")
+		l.setPreparing(true)
+		l.prepareForSleep(true)
+		wantLetGo(t, inhibitor)
+		waitStopped(t, r, true)
+		l.setPreparing(!over)
+		kbdd.signal(unix.SIGKILL)
+		kbdd.awaitReady()
+		if !over {
+			machine.WaitUntil(t, "the next kbdd has stopped the reader again", func() bool {
+				return strings.Count(kbdd.said(), "about to suspend") == 2
+			})
+			(<-l.inhibitors).theirs.Close()
+			waitStopped(t, r, true)
+			l.setPreparing(false)
+			l.prepareForSleep(false)
+		}
+		inhibitor = l.inhibited(kbdd)
+		waitStopped(t, r, false)
+	}
+	keyboard.Type("b")
+	r.want("30 b0")
+}
+
+func waitStopped(t *testing.T, r *reader, stopped bool) {
+	t.Helper()
+	machine.WaitUntil(t, fmt.Sprintf("the reader is stopped: %v", stopped), func() bool {
+		return isStopped(r.cmd.Process.Pid) == stopped
+	})
 }
 
 func TestOnlyLogindTellsOfASuspend(t *testing.T) {

@@ -34,7 +34,7 @@ func serveNodes(nodes *nodes, links *links, path string, conf config, log *slog.
 	if err != nil {
 		return false, err
 	}
-	sleeper := &sleeper{log: log, waiters: nodes.waiters, sleeping: guard.sleep, begun: make(chan struct{}, 1)}
+	sleeper := &sleeper{log: log, waiters: nodes.waiters, store: nodes.store, sleeping: guard.sleep, begun: make(chan struct{}, 1)}
 	inUse := func() { guard.begin(); sleeper.begin() }
 	if service, err = newService(nodes, conf, inUse, log); err != nil {
 		return false, noDeviceError{err}

@@ -30,8 +30,9 @@ const stopEvery = 20 * time.Millisecond
 type sleeper struct {
 	log      *slog.Logger
 	waiters  func() []cuse.Waiter // the programs
-	sleeping func(bool)           // called before the machine suspends and after
-	begun    chan struct{}        // has a token when kbdd has come into use
+	store    *store
+	sleeping func(bool)    // called before the machine suspends and after
+	begun    chan struct{} // has a token when kbdd has come into use
 }
 
 // begin tells that kbdd is in use from now on. It does not wait.
@@ -94,10 +95,30 @@ func (s *sleeper) follow(ctx context.Context) (followed bool, err error) {
 	}
 	defer func() { delay.Close() }()
 
-	stopper := stopper{waiters: s.waiters, stopped: make(map[uint32]bool)}
+	stopper := stopper{waiters: s.waiters, store: s.store, stopped: make(map[int]bool)}
 	defer stopper.resume()
 	defer s.sleeping(false)
 	var more <-chan time.Time
+	suspends := func(begins bool) (err error) {
+		s.sleeping(begins)
+		if begins {
+			stopper.stop()
+			s.log.Info("machine is about to suspend; programs that wait for a key are stopped", "programs", len(stopper.stopped))
+			more = time.Tick(stopEvery)
+			delay.Close()
+			return nil
+		}
+		more = nil
+		stopper.resume()
+		delay, err = inhibit(logind)
+		return err
+	}
+	// An earlier kbdd may have ended in the middle of it.
+	if already, err := logind.GetProperty(logindName + ".Manager.PreparingForSleep"); err == nil && already.Value() == true {
+		if err := suspends(true); err != nil {
+			return true, err
+		}
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -112,17 +133,7 @@ func (s *sleeper) follow(ctx context.Context) (followed bool, err error) {
 			if !isOf(bus, sig, logindName) || dbus.Store(sig.Body, &begins) != nil {
 				continue
 			}
-			s.sleeping(begins)
-			if begins {
-				stopper.stop()
-				s.log.Info("machine is about to suspend; programs that wait for a key are stopped", "threads", len(stopper.stopped))
-				more = time.Tick(stopEvery)
-				delay.Close()
-				continue
-			}
-			more = nil
-			stopper.resume()
-			if delay, err = inhibit(logind); err != nil {
+			if err := suspends(begins); err != nil {
 				return true, err
 			}
 		}
@@ -151,22 +162,31 @@ func inhibit(logind dbus.BusObject) (*os.File, error) {
 // A stopper stops programs and has them go on.
 type stopper struct {
 	waiters func() []cuse.Waiter
-	stopped map[uint32]bool // by us
+	store   *store
+	stopped map[int]bool // the processes that were stopped here
 }
 
 // stop stops all programs that wait now, and waits until they have stopped, for a second at most.
 func (s *stopper) stop() {
+	var stopping []uint32
 	for _, w := range s.waiters() {
-		thread := w.Thread
-		if s.stopped[thread] || isStopped(thread) || isYounger(thread, time.Since(w.Since)) {
+		if isStopped(w.Thread) || isYounger(w.Thread, time.Since(w.Since)) {
 			continue
 		}
-		if unix.Kill(int(thread), unix.SIGSTOP) == nil {
-			s.stopped[thread] = true
+		process, err := processOf(w.Thread)
+		if err != nil || s.stopped[process] {
+			continue
+		}
+		s.store.keepStopped(process)
+		if unix.Kill(process, unix.SIGSTOP) == nil {
+			s.stopped[process] = true
+			stopping = append(stopping, w.Thread)
+		} else {
+			s.store.forgetStopped(process)
 		}
 	}
 	deadline := time.Now().Add(time.Second)
-	for thread := range s.stopped {
+	for _, thread := range stopping {
 		for !isStopped(thread) && time.Now().Before(deadline) {
 			time.Sleep(time.Millisecond)
 		}
@@ -175,10 +195,22 @@ func (s *stopper) stop() {
 
 // resume has those go on that were stopped here.
 func (s *stopper) resume() {
-	for thread := range s.stopped {
-		unix.Kill(int(thread), unix.SIGCONT)
+	for process := range s.stopped {
+		unix.Kill(process, unix.SIGCONT)
+		s.store.forgetStopped(process)
 	}
 	clear(s.stopped)
+}
+
+// processOf is the process that a thread is of.
+func processOf(thread uint32) (int, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", thread))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := bytes.Cut(text, []byte("\nTgid:\t"))
+	number, _, _ := bytes.Cut(rest, []byte("\n"))
+	return strconv.Atoi(string(number))
 }
 
 // isStopped tells if a thread is stopped, or gone.

@@ -26,6 +26,8 @@ import (
 const (
 	deviceSuffix = "-device"
 	recordSuffix = "-record"
+	// stoppedPrefix stands before the number of a process that is stopped for a suspend: kept is its pidfd.
+	stoppedPrefix = "stopped-"
 
 	// keptFiles is how many open files of a device are kept: as many as the largest limit allows, and those that are just
 	// being opened or closed.
@@ -74,9 +76,33 @@ func openStore(log *slog.Logger) *store {
 			n.err = errors.Join(n.err, err)
 			s.left[name], s.kept[name] = n, true
 		}
+		if strings.HasPrefix(fileName, stoppedPrefix) {
+			s.log.Warn("a program goes on that an earlier kbdd has stopped for a suspend", "process", fileName[len(stoppedPrefix):])
+			_ = unix.PidfdSendSignal(int(conn.Fd()), unix.SIGCONT, nil, 0) // it may have ended
+			conn.Close()
+			s.remove(fileName)
+		}
 	}
 	return s
 }
+
+// keepStopped has the parent keep a process that is about to be stopped, so that the next kbdd has it go on if there must be one.
+func (s *store) keepStopped(process int) {
+	if s.socket == "" {
+		return
+	}
+	fd, err := unix.PidfdOpen(process, 0)
+	if err == nil {
+		err = s.tell("FDSTORE=1\nFDNAME="+stoppedPrefix+strconv.Itoa(process), fd)
+		unix.Close(fd)
+	}
+	if err != nil {
+		s.log.Warn("a program stays stopped if kbdd ends before the machine resumes", "process", process, "err", err)
+	}
+}
+
+// forgetStopped is to be called when it goes on.
+func (s *store) forgetStopped(process int) { s.remove(stoppedPrefix + strconv.Itoa(process)) }
 
 // nonBlocking is f for the poller. On the way here it may have lost that it does not block: see os.File.Fd.
 func nonBlocking(f *os.File) (*os.File, error) {
@@ -209,10 +235,14 @@ func (s *store) keep(dev *cuse.Device, label string) error {
 // forget has the parent keep a device no longer.
 func (s *store) forget(name string) {
 	delete(s.kept, name)
-	for _, suffix := range []string{deviceSuffix, recordSuffix} {
-		if err := s.tell("FDSTOREREMOVE=1\nFDNAME=" + name + suffix); err != nil {
-			s.log.Warn("parent keeps a device that is of no use", "device", name, "err", err)
-		}
+	s.remove(name + deviceSuffix)
+	s.remove(name + recordSuffix)
+}
+
+// remove has the parent keep a descriptor no longer.
+func (s *store) remove(fileName string) {
+	if err := s.tell("FDSTOREREMOVE=1\nFDNAME=" + fileName); err != nil {
+		s.log.Warn("parent keeps what is of no use", "name", fileName, "err", err)
 	}
 }
 
