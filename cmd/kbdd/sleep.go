@@ -110,6 +110,7 @@ func (s *sleeper) follow(ctx context.Context) (followed bool, err error) {
 		}
 		more = nil
 		stopper.resume()
+		delay.Close() // logind may say so twice
 		delay, err = inhibit(logind)
 		return err
 	}
