@@ -61,7 +61,7 @@ var killPanics = []killPanic{
 	{"keyboard is given back", "kbdd/kbd/input.(*Keyboard).giveBack", "kbdd/kbd/input.(*Keyboard).lockGate", nil, ends, endReader, nobody | systemd},
 	{"keyboards have changed hands", "kbdd/kbd.(*Service).changedLocked", "", nil, noReader, hangThenTakeAway, nobody | systemd},
 	{"keyboards come and go", "kbdd/kbd/input.(*Watcher).Run", "kbdd/kbd/input.(*Watcher).addLocked", nil, reads, announceKeyboard, nobody | systemd},
-	{"terminals", "kbdd/kbd/vt.(*Console).Watch", "kbdd/kbd.(*Service).switched", nil, noReader, openAndClose, nobody | systemd},
+	{"terminals", "kbdd/kbd/vt.(*Console).Watch", "kbdd/kbd.(*Service).switched", nil, noReader, hang, nobody | systemd},
 	{"requests", "kbdd/cuse.(*Device).Serve", "kbdd/cuse.(*Device).dispatch", nil, reads, nil, nobody | supervisor | systemd},
 	{"open(2)", "kbdd/cuse.(*Device).start", "kbdd/kbd.(*Device).open", nil, reads, openAndClose, nobody | systemd},
 	{"ioctl(2)", "kbdd/cuse.(*Device).start", "kbdd/kbd.(*File).Ioctl", nil, reads, askMode, nobody | systemd},

@@ -33,6 +33,7 @@ type fakeNode struct {
 	onGrab    func() // what happens at the very moment of the next grab
 	afterGrab func() // and right after it
 	onUngrab  func() // and right before the next ungrab
+	freed     func() // and right after it
 	onRevoke  func() // and at the moment of the next revoke
 }
 
@@ -152,6 +153,10 @@ func (n *fakeNode) Ungrab() error {
 	if f := n.onUngrab; f != nil {
 		n.onUngrab = nil
 		f()
+	}
+	if f := n.freed; f != nil {
+		n.freed = nil
+		defer f()
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -763,6 +768,23 @@ func TestKeyPressedAtTheGrabAndReleasedAtTheUngrabDoesNotStick(t *testing.T) {
 			d.settles(d.Unmute(), time.Second)
 		})
 	}
+}
+
+// TestKeyHeldAtTheSecondGrabDoesNotStick has a key be released too early for the console to hear it, so that the keyboard
+// is grabbed once more, and in between Shift go down, of which the console does not hear the release.
+func TestKeyHeldAtTheSecondGrabDoesNotStick(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.node.onGrab = func() { d.node.press(a) }
+		d.node.onUngrab = func() { d.node.release(a) }
+		d.node.freed = func() {
+			d.node.press(shift)
+			d.node.afterGrab = func() { d.node.release(shift) }
+		}
+		d.settles(d.Mute(d.deliver), time.Second)
+		d.want("", "30:1 42:1 30:0 42:0")
+		d.settles(d.Unmute(), time.Second)
+	})
 }
 
 func TestReleasesAreDeliveredBeforeTheConsoleHasTheKeyboard(t *testing.T) {

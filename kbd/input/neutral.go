@@ -91,7 +91,7 @@ func drain(n node) (pressed keySet, err error) {
 // does not hear it the key is pressed once more. A release too many means nothing to it.
 //
 // A key that was down at the look and is up right after may have been released too early for the console to hear it. Then
-// all is as before: n is grabbed again, and those keys are returned.
+// all is as before: n is grabbed again, and those keys are returned with the ones that are down at that moment.
 func letGo(n node, pressed keySet) (again keySet, err error) {
 	down, err := n.Pressed()
 	if err != nil {
@@ -125,6 +125,9 @@ func letGo(n node, pressed keySet) (again keySet, err error) {
 	}
 	again, err = drain(n)
 	for code := range pressed.all() {
+		again.add(code)
+	}
+	for code := range down.all() { // those the console has heard, and does not hear go up from now on
 		again.add(code)
 	}
 	return again, err
