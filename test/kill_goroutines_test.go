@@ -20,6 +20,7 @@ var killGoroutines = map[string]string{
 	"cmd/kbdd serveNodes: background.Go":      "keyboards come and go",
 	"cmd/kbdd serveNodes: background.Go 2":    "suspend",
 	"cmd/kbdd serveNodes: go guard.run":       "watchdog",
+	"cmd/kbdd sleep: time.AfterFunc":          "- it does nothing but tell the watchdog",
 	"cmd/kbdd run: go s.listen":               "- it is the supervisor's, whose end is a case of its own",
 	"cmd/kbdd start: go func":                 "- it is the supervisor's, whose end is a case of its own",
 	"cmd/kbdd hearOut: go s.notify.WriteTo":   "- likewise",

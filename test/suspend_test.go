@@ -27,10 +27,14 @@ type logind struct {
 }
 
 // preparing is the property that tells if the machine is about to suspend.
-const preparing = "PreparingForSleep"
+const (
+	preparing     = "PreparingForSleep"
+	logindName    = "org.freedesktop.login1"
+	logindManager = logindName + ".Manager"
+)
 
 func (l *logind) setPreparing(is bool) {
-	l.properties.SetMust("org.freedesktop.login1.Manager", preparing, is)
+	l.properties.SetMust(logindManager, preparing, is)
 }
 
 // An inhibitor is a pipe that delays a suspend until its other end is closed.
@@ -103,7 +107,7 @@ func startLogindIn(t testing.TB, dir string) *logind {
 		return err == nil
 	})
 	t.Cleanup(func() { l.bus.Close() })
-	const path, name = "/org/freedesktop/login1", "org.freedesktop.login1"
+	const path, name = "/org/freedesktop/login1", logindName
 	if err := l.bus.Export(l, path, name+".Manager"); err != nil {
 		t.Fatal(err)
 	}
@@ -121,6 +125,9 @@ func startLogindIn(t testing.TB, dir string) *logind {
 func (l *logind) Inhibit(what, _, _, mode string) (dbus.UnixFD, *dbus.Error) {
 	if what != "sleep" || mode != "delay" {
 		return 0, dbus.MakeFailedError(fmt.Errorf("inhibit %s, %s", what, mode))
+	}
+	if l.properties.GetMust(logindManager, preparing) == true {
+		return 0, dbus.NewError("org.freedesktop.login1.OperationInProgress", []any{"The operation inhibition has been requested for is already running"})
 	}
 	ours, theirs, err := os.Pipe()
 	if err != nil {
@@ -157,7 +164,10 @@ func (l *logind) inhibited(kbdd interface{ pid() int }) *os.File {
 // prepareForSleep tells everybody that a suspend begins, or is over.
 func (l *logind) prepareForSleep(begins bool) {
 	l.t.Helper()
-	if err := l.bus.Emit("/org/freedesktop/login1", "org.freedesktop.login1.Manager.PrepareForSleep", begins); err != nil {
+	if l.properties != nil { // a stranger has none
+		l.setPreparing(begins)
+	}
+	if err := l.bus.Emit("/org/freedesktop/login1", logindManager+".PrepareForSleep", begins); err != nil {
 		l.t.Fatal(err)
 	}
 }
@@ -219,9 +229,17 @@ func TestKeysHeldOverASuspendAreBrokenOff(t *testing.T) {
 		l.suspend(inhibitor, "devices")
 		r.want("9e")
 		keyboard.Release(machine.KeyA)
-		keyboard.Type("b")
-		r.want("30 b0")
+		machine.WaitUntil(t, "the reader has the keyboard again", func() bool { // till then the console may hear it
+			keyboard.Type("b")
+			select {
+			case <-r.lines:
+				return true
+			case <-time.After(100 * time.Millisecond):
+				return false
+			}
+		})
 		r.kill()
+		tty.Clear()
 		keyboard.Type("c")
 		wantScreen(t, tty, "c")
 		tty.Clear()
@@ -243,7 +261,6 @@ func TestProgramGoesOnThoughKbddEndsDuringTheSuspend(t *testing.T) {
 	for _, over := range []bool{false, true} {
 		keyboard.Type("a")
 		r.want("1e 9e")
-		l.setPreparing(true)
 		l.prepareForSleep(true)
 		wantLetGo(t, inhibitor)
 		waitStopped(t, r, true)
@@ -254,9 +271,7 @@ func TestProgramGoesOnThoughKbddEndsDuringTheSuspend(t *testing.T) {
 			machine.WaitUntil(t, "the next kbdd has stopped the reader again", func() bool {
 				return strings.Count(kbdd.said(), "about to suspend") == 2
 			})
-			(<-l.inhibitors).theirs.Close()
 			waitStopped(t, r, true)
-			l.setPreparing(false)
 			l.prepareForSleep(false)
 		}
 		inhibitor = l.inhibited(kbdd)
@@ -264,6 +279,29 @@ func TestProgramGoesOnThoughKbddEndsDuringTheSuspend(t *testing.T) {
 	}
 	keyboard.Type("b")
 	r.want("30 b0")
+}
+
+// TestProgramGoesOnThoughLogindEndsDuringTheSuspend has nobody say that it is over.
+func TestProgramGoesOnThoughLogindEndsDuringTheSuspend(t *testing.T) {
+	machine.Require(t)
+	l := startLogind(t)
+	kbdd := startKbdd(t)
+	inhibitor := l.inhibited(kbdd)
+	r := startReaderIn(t, "read")
+	for range 2 {
+		l.prepareForSleep(true)
+		wantLetGo(t, inhibitor)
+		waitStopped(t, r, true)
+		if _, err := l.bus.ReleaseName(logindName); err != nil {
+			t.Fatal(err)
+		}
+		waitStopped(t, r, false)
+		l.setPreparing(false)
+		if _, err := l.bus.RequestName(logindName, dbus.NameFlagDoNotQueue); err != nil {
+			t.Fatal(err)
+		}
+		inhibitor = l.inhibited(kbdd)
+	}
 }
 
 func waitStopped(t *testing.T, r *reader, stopped bool) {

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
 
 	"kbdd/cuse"
@@ -21,10 +20,15 @@ import (
 // freeze a program whose request is with a server that is frozen already, and gives up after 20 s. So the programs that
 // wait are stopped before logind suspends, and go on afterwards. In the meantime they see nothing but an EINTR.
 
-const logindName = "org.freedesktop.login1"
-
-// stopEvery is how often it is looked for programs that have begun to wait since.
-const stopEvery = 20 * time.Millisecond
+const (
+	// stopEvery is how often it is looked for programs that have begun to wait since.
+	stopEvery = 20 * time.Millisecond
+	// askEvery is how often logind is asked meanwhile if it is so still.
+	askEvery = time.Second
+	// sleepLimit is how long a machine may be about to suspend, or to resume, without the time that it sleeps: Go's clock stands
+	// still then. To freeze the programs takes the kernel 20 s at most.
+	sleepLimit = time.Minute
+)
 
 // A sleeper has the machine suspend though programs wait.
 type sleeper struct {
@@ -76,20 +80,12 @@ func (s *sleeper) run(ctx context.Context) {
 // follow stops the programs that wait when logind is about to suspend, until ctx ends or logind cannot be heard any more. It
 // tells if it was heard.
 func (s *sleeper) follow(ctx context.Context) (followed bool, err error) {
-	bus, err := dbus.ConnectSystemBus(dbus.WithContext(ctx))
+	logind, err := connectLogind(ctx)
 	if err != nil {
 		return false, err
 	}
-	defer bus.Close()
-	logind := bus.Object(logindName, "/org/freedesktop/login1")
-	signals := make(chan *dbus.Signal, 8)
-	bus.Signal(signals)
-	err = bus.AddMatchSignal(dbus.WithMatchSender(logindName),
-		dbus.WithMatchInterface(logindName+".Manager"), dbus.WithMatchMember("PrepareForSleep"))
-	if err != nil {
-		return false, err
-	}
-	delay, err := inhibit(logind)
+	defer logind.bus.Close()
+	delay, err := logind.inhibit()
 	if err != nil {
 		return false, err
 	}
@@ -98,24 +94,27 @@ func (s *sleeper) follow(ctx context.Context) (followed bool, err error) {
 	stopper := stopper{waiters: s.waiters, store: s.store, stopped: make(map[int]bool)}
 	defer stopper.resume()
 	defer s.sleeping(false)
-	var more <-chan time.Time
+	var (
+		more         <-chan time.Time // ticks while the machine is about to suspend
+		began, asked time.Time
+	)
 	suspends := func(begins bool) (err error) {
 		s.sleeping(begins)
 		if begins {
 			stopper.stop()
 			s.log.Info("machine is about to suspend; programs that wait for a key are stopped", "programs", len(stopper.stopped))
-			more = time.Tick(stopEvery)
-			delay.Close()
+			more, began, asked = time.Tick(stopEvery), time.Now(), time.Now()
+			delay.Close() // it may be nil, or closed
 			return nil
 		}
 		more = nil
 		stopper.resume()
-		delay.Close() // logind may say so twice
-		delay, err = inhibit(logind)
+		delay.Close() // logind may say the same twice
+		delay, err = logind.inhibit()
 		return err
 	}
 	// An earlier kbdd may have ended in the middle of it.
-	if already, err := logind.GetProperty(logindName + ".Manager.PreparingForSleep"); err == nil && already.Value() == true {
+	if already, err := logind.suspends(ctx); err == nil && already {
 		if err := suspends(true); err != nil {
 			return true, err
 		}
@@ -124,40 +123,25 @@ func (s *sleeper) follow(ctx context.Context) (followed bool, err error) {
 		select {
 		case <-ctx.Done():
 			return true, ctx.Err()
+		case <-logind.bus.Context().Done():
+			return true, errors.New("logind: the system bus is gone")
+		case begins := <-logind.sleeps:
+			err = suspends(begins)
 		case <-more:
 			stopper.stop()
-		case sig, ok := <-signals:
-			if !ok {
-				return true, errors.New("logind: the system bus is gone")
-			}
-			var begins bool
-			if !isOf(bus, sig, logindName) || dbus.Store(sig.Body, &begins) != nil {
+			if time.Since(asked) < askEvery {
 				continue
 			}
-			if err := suspends(begins); err != nil {
-				return true, err
+			// The word that it is over may not come: logind has ended, or has lost itself.
+			asked = time.Now()
+			if still, errAsk := logind.suspends(ctx); errAsk != nil || !still || time.Since(began) > sleepLimit {
+				err = suspends(false)
 			}
 		}
+		if err != nil {
+			return true, err
+		}
 	}
-}
-
-// isOf tells if a signal is of who has this name. Anybody on the bus may send us any signal, whatever we have asked for.
-func isOf(bus *dbus.Conn, sig *dbus.Signal, name string) bool {
-	var owner string
-	err := bus.BusObject().Call("org.freedesktop.DBus.GetNameOwner", 0, name).Store(&owner)
-	return err == nil && owner == sig.Sender
-}
-
-// inhibit has logind wait with suspending until the file is closed, or for as long as its InhibitDelayMaxSec says.
-func inhibit(logind dbus.BusObject) (*os.File, error) {
-	var fd dbus.UnixFD
-	err := logind.Call("org.freedesktop.login1.Manager.Inhibit", 0,
-		"sleep", "kbdd", "to stop the programs that wait for a key", "delay").Store(&fd)
-	if err != nil {
-		return nil, fmt.Errorf("logind: %w", err)
-	}
-	unix.CloseOnExec(int(fd))
-	return os.NewFile(uintptr(fd), "inhibitor"), nil
 }
 
 // A stopper stops programs and has them go on.
@@ -175,16 +159,18 @@ func (s *stopper) stop() {
 			continue
 		}
 		process, err := processOf(w.Thread)
-		if err != nil || s.stopped[process] {
+		if err != nil {
 			continue
 		}
-		s.store.keepStopped(process)
-		if unix.Kill(process, unix.SIGSTOP) == nil {
+		if !s.stopped[process] {
+			s.store.keepStopped(process)
+			if isStopped(w.Thread) || unix.Kill(process, unix.SIGSTOP) != nil { // somebody else has, or it is gone
+				s.store.forgetStopped(process)
+				continue
+			}
 			s.stopped[process] = true
-			stopping = append(stopping, w.Thread)
-		} else {
-			s.store.forgetStopped(process)
 		}
+		stopping = append(stopping, w.Thread)
 	}
 	deadline := time.Now().Add(time.Second)
 	for _, thread := range stopping {

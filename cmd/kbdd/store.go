@@ -77,13 +77,24 @@ func openStore(log *slog.Logger) *store {
 			s.left[name], s.kept[name] = n, true
 		}
 		if strings.HasPrefix(fileName, stoppedPrefix) {
-			s.log.Warn("a program goes on that an earlier kbdd has stopped for a suspend", "process", fileName[len(stoppedPrefix):])
-			_ = unix.PidfdSendSignal(int(conn.Fd()), unix.SIGCONT, nil, 0) // it may have ended
-			conn.Close()
+			goOn(fileName, conn, s.log)
 			s.remove(fileName)
 		}
 	}
 	return s
+}
+
+// goOn has a process go on that a kbdd has stopped and left, by what was kept of it. It closes pidfd.
+func goOn(name string, pidfd *os.File, log *slog.Logger) {
+	defer pidfd.Close()
+	err := unix.PidfdSendSignal(int(pidfd.Fd()), unix.SIGCONT, nil, 0)
+	switch process := strings.TrimPrefix(name, stoppedPrefix); err {
+	case nil:
+		log.Warn("a program goes on that an earlier kbdd has stopped for a suspend", "process", process)
+	case unix.ESRCH: // it has ended
+	default:
+		log.Error("a program stays stopped that an earlier kbdd has stopped for a suspend", "process", process, "err", err)
+	}
 }
 
 // keepStopped has the parent keep a process that is about to be stopped, so that the next kbdd has it go on if there must be one.

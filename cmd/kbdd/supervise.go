@@ -109,6 +109,7 @@ func (s *supervisor) run() int {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR2)
 	defer signal.Stop(signals)
+	defer s.goOn()
 	delay := time.Duration(0)
 	for {
 		if err := s.start(); err != nil {
@@ -126,6 +127,16 @@ func (s *supervisor) run() int {
 			return 0
 		}
 		delay = min(max(2*delay, restartDelay), maxRestartDelay)
+	}
+}
+
+// goOn has those go on that kbdd has stopped for a suspend, when there will be no next one that does.
+func (s *supervisor) goOn() {
+	for name, f := range s.kept {
+		if strings.HasPrefix(name, stoppedPrefix) {
+			goOn(name, f, s.log)
+			delete(s.kept, name)
+		}
 	}
 }
 

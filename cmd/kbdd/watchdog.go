@@ -32,7 +32,9 @@ type guard struct {
 	begun chan struct{} // has a token when kbdd has come into use
 
 	mu     sync.Mutex
-	asleep bool // the machine suspends: nobody can tell anything; guarded by mu, as are calls of dog
+	asleep bool        // the machine suspends: nobody can tell anything; guarded by mu, as are calls of dog
+	alive  bool        // what the dog was told last, or would have been; guarded by mu
+	waking *time.Timer // ends asleep; guarded by mu
 }
 
 // watch has the guard of the watchdog that there is; where nobody watches it does nothing.
@@ -96,6 +98,7 @@ func (g *guard) isInUse() bool {
 func (g *guard) tell(alive bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.alive = alive
 	if alive && !g.asleep {
 		g.dog.alive()
 	} else {
@@ -103,13 +106,23 @@ func (g *guard) tell(alive bool) {
 	}
 }
 
-// sleep has the watchdog rest while the machine suspends: its clock may go on when kbdd is frozen already.
+// sleep has the watchdog rest while the machine suspends, for sleepLimit at most: its clock may go on when kbdd is frozen
+// already. Then it watches again, if it did: kbdd may have come to hang meanwhile, and would never tell that it is alive.
 func (g *guard) sleep(asleep bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.dog == nil || g.asleep == asleep { // to tell twice that it is over would feed the dog of a kbdd that hangs
+		return
+	}
 	g.asleep = asleep
-	if asleep && g.dog != nil {
+	if asleep {
 		g.dog.rest()
+		g.waking = time.AfterFunc(sleepLimit, func() { g.sleep(false) })
+		return
+	}
+	g.waking.Stop()
+	if g.alive {
+		g.dog.alive()
 	}
 }
 

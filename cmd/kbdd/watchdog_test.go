@@ -118,9 +118,37 @@ func TestWatchdogHearsNothingWhileKeysAreStuck(t *testing.T) {
 	})
 }
 
+func TestWatchdogWatchesAKbddThatHangsSinceASuspend(t *testing.T) {
+	for what, play := range map[string]func(g *guard){
+		"resumed": func(g *guard) {
+			time.Sleep(time.Second)
+			g.sleep(false)
+			g.sleep(false) // which is no sign of life
+		},
+		"not said to have resumed": func(*guard) {},
+	} {
+		want := []string{"0s rest", "500ms alive", "1.1s rest", "2.1s alive"}
+		if what != "resumed" {
+			want[3] = "1m1.1s alive"
+		}
+		watched(t, want, func(g *guard, w *work) {
+			hang := make(chan struct{})
+			defer close(hang)
+			w.set(true, nil, nil)
+			g.begin()
+			synctest.Wait()
+			w.set(true, nil, hang)
+			time.Sleep(600 * time.Millisecond)
+			g.sleep(true)
+			play(g)
+			time.Sleep(2 * time.Minute)
+		})
+	}
+}
+
 func TestWatchdogRestsWhileTheMachineSuspends(t *testing.T) {
 	want := []string{
-		"0s rest", "500ms alive", "1.1s rest", "1.5s rest", "2.5s rest", "3.5s alive", "4.5s rest",
+		"0s rest", "500ms alive", "1.1s rest", "1.5s rest", "2.5s rest", "2.6s alive", "3.5s alive", "4.5s rest",
 	}
 	watched(t, want, func(g *guard, w *work) {
 		w.set(true, nil, nil)
