@@ -168,6 +168,9 @@ func (k *killing) typesAfter(ended func() bool) func() bool {
 func (k *killing) wantPanic(kbdd running, root string) {
 	k.Helper()
 	_, trace, panicked := strings.Cut("\n"+kbdd.said(), "\npanic: ")
+	if !panicked { // a goroutine may come by when the instruction is half written, and write to elsewhere
+		_, trace, panicked = strings.Cut("\n"+kbdd.said(), "\nfatal error: fault\n")
+	}
 	_, trace, _ = strings.Cut(trace, "\ngoroutine ") // the first is the one that panicked
 	trace, _, _ = strings.Cut(trace, "\n\n")
 	if !panicked || !strings.Contains(trace, root) {
