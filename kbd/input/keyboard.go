@@ -73,7 +73,7 @@ type Keyboard struct {
 
 	// For giveBack, which waits for the keyboard to become neutral.
 	news chan struct{} // has a token when there is reason to look again
-	gate sync.Mutex    // locked by run from before events are read until they are delivered
+	gate gate          // locked by run from before events are read until they are delivered
 }
 
 // newKeyboard is the keyboard that info tells of. Nothing is opened yet.
@@ -81,7 +81,7 @@ func newKeyboard(info Info, log *slog.Logger) *Keyboard {
 	k := &Keyboard{Info: info, log: log.With("keyboard", info.Name, "node", info.Path)}
 	k.open = func() (node, error) { return openNode(info.Path) }
 	k.leds = asTheyAre
-	k.news = make(chan struct{}, 1)
+	k.news, k.gate = make(chan struct{}, 1), newGate()
 	return k
 }
 
@@ -267,7 +267,7 @@ func (k *Keyboard) wants(as use) bool {
 // run delivers n's keys until its grab is taken away or it is unplugged.
 func (k *Keyboard) run(n node, s *stream, ended chan struct{}) {
 	defer close(ended)
-	err := n.Read(&k.gate, func(events []evdev.InputEvent) (done bool) {
+	err := n.Read(k.gate, func(events []evdev.InputEvent) (done bool) {
 		k.turns.Add(1)
 		s.take(events)
 		k.turns.Add(1)

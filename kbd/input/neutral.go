@@ -145,7 +145,7 @@ func (k *Keyboard) giveBack(n node, s *stream, ended <-chan struct{}) {
 	for !k.wants(muted) {
 		left := time.Until(deadline)
 		late := left <= 0 && !injected
-		if !k.lockGate(deadline.Add(deliverLimit)) {
+		if !k.gate.lockUntil(deadline.Add(deliverLimit)) {
 			// Deliver hangs, and run in it. The watchdog sees to that; the console is to have its keyboard.
 			if keys, err := n.Pressed(); err == nil {
 				n.Release(keys)
@@ -185,19 +185,8 @@ func (k *Keyboard) giveBack(n node, s *stream, ended <-chan struct{}) {
 		case <-time.After(left):
 		}
 	}
-	if k.lockGate(deadline.Add(deliverLimit)) {
+	if k.gate.lockUntil(deadline.Add(deliverLimit)) {
 		s.watched = false
 		k.gate.Unlock()
 	}
-}
-
-// lockGate waits for run to have delivered what it has read, but not for ever: it tells whether gate is locked.
-func (k *Keyboard) lockGate(deadline time.Time) bool {
-	for !k.gate.TryLock() {
-		if time.Now().After(deadline) {
-			return false
-		}
-		time.Sleep(time.Millisecond)
-	}
-	return true
 }

@@ -65,7 +65,7 @@ func (n *typedOnNode) Release(keys keySet) error {
 // TestNoKeySticksAtTheConsoleHoweverTheKeyboardIsTakenFromIt has the console have heard of each key that it went up, when the
 // keyboard is grabbed: it will not hear it later.
 func TestNoKeySticksAtTheConsoleHoweverTheKeyboardIsTakenFromIt(t *testing.T) {
-	for seed := range uint64(300) {
+	for seed := range uint64(150) {
 		synctest.Test(t, func(t *testing.T) {
 			n := &typedOnNode{fakeNode: newFakeNode(), rand: rand.New(rand.NewPCG(seed, 0))}
 			n.fingers()
