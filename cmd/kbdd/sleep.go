@@ -107,9 +107,11 @@ func (s *sleeper) follow(ctx context.Context) (followed bool, err error) {
 			delay.Close() // it may be nil, or closed
 			return nil
 		}
+		if more == nil && delay != nil { // it is known already
+			return nil
+		}
 		more = nil
 		stopper.resume()
-		delay.Close() // logind may say the same twice
 		delay, err = logind.inhibit()
 		return err
 	}
