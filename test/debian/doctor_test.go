@@ -43,8 +43,10 @@ var illnesses = []illness{
 		says: "broken  kbdd     kbdd does not run",
 	},
 	{
+		// Not by "mask --now": of a unit that is masked and still runs systemd has forgotten the settings, hears nothing, and may take
+		// it to hang.
 		name: "kbdd is masked",
-		harm: "systemctl mask --now kbdd",
+		harm: "systemctl stop kbdd && systemctl mask kbdd",
 		says: "broken  kbdd     kbdd does not run, for its unit is masked",
 	},
 	{
