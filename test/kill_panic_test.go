@@ -70,7 +70,7 @@ var killPanics = []killPanic{
 	{"stall-timeout", "kbdd/kbd.(*File).checkStall", "", limitStalls, noReader, hangThenBreak, nobody | systemd},
 	{"after stall-timeout", "kbdd/kbd.(*File).checkStall.gowrap2", "kbdd/kbd.(*File).checkStall.gowrap2", limitStalls, noReader, hang, nobody | systemd},
 	{"suspend", "main.(*sleeper).run", "main.(*stopper).stop", withLogind, reads, prepareForSleep, nobody},
-	{"resume", "main.(*sleeper).run", "main.(*logind).inhibit", withLogind, reads, wake, nobody | systemd},
+	{"resume", "main.(*sleeper).run", "main.(*logind).inhibit", withLogind, reads, suspendAndResume, nobody | systemd},
 	{"record has settled", "kbdd/cuse.(*Record).settled-fm", "", nil, noReader, breakYoung, supervisor | systemd},
 	{"control socket", "net/http.(*Server).Serve", "kbdd/kbd/control.(*Server).count", nil, reads, func(k *killing, _ running) { askStatus(k) }, nobody | systemd},
 }
@@ -100,9 +100,12 @@ var killAnswerCase = killCase{name: "kbdd panics: answer to kbdctl", until: "kbd
 
 // try has a kbdd panic that is nobody's.
 func (p *killPanic) try(k *killing) time.Duration {
-	kbdd := startKbdd(k, k.config...)
 	if k.logind != nil {
 		k.logind.t = k
+		k.logind.setPreparing(false) // as a try before may have left it
+	}
+	kbdd := startKbdd(k, k.config...)
+	if k.logind != nil {
 		k.logind.inhibited(kbdd).Close()
 	}
 	p.startReader(k)

@@ -333,18 +333,21 @@ func withLogind(s *killStage) {
 // prepareForSleep has logind say that the machine is about to suspend.
 func prepareForSleep(k *killing, _ running) { k.logind.prepareForSleep(true) }
 
-// wake has logind say that the machine has resumed. The real one does when it is so.
-func wake(k *killing, _ running) {
+// suspendAndResume has logind say that the machine is about to suspend, and then that it has resumed. The real one suspends it.
+func suspendAndResume(k *killing, kbdd running) {
 	if k.unit != nil {
 		k.unit.suspend(k)
 		return
 	}
+	k.logind.prepareForSleep(true)
+	machine.WaitUntil(k, "kbdd has heard that", func() bool { return strings.Contains(kbdd.said(), "about to suspend") })
 	k.logind.prepareForSleep(false)
 }
 
 func killSuspend(k *killing) time.Duration {
 	k.lastingKbdd()
 	k.read(startReader(k))
+	machine.WaitUntil(k, "the reader waits", func() bool { return waiting(k) == 1 })
 	var resumed atomic.Bool
 	k.lives = true
 	asleep := 0 // the number of the first character that was typed after the resume
@@ -357,7 +360,7 @@ func killSuspend(k *killing) time.Duration {
 		k.now()
 		resumed.Store(true)
 		if k.unit == nil {
-			wake(k, nil)
+			k.logind.prepareForSleep(false)
 			k.inhibitor = k.logind.inhibited(k.kbdd)
 		}
 	}, func() bool {
