@@ -34,8 +34,8 @@ func serveNodes(nodes *nodes, links *links, path string, conf config, log *slog.
 	if err != nil {
 		return false, err
 	}
-	sleeper := &sleeper{log: log, waiters: nodes.waiters, store: nodes.store, sleeping: guard.sleep, begun: make(chan struct{}, 1)}
-	inUse := func() { guard.begin(); sleeper.begin() }
+	sleeper := &sleeper{log: log, waiters: nodes.waiters, store: nodes.store, sleeping: guard.sleep, begun: newToken()}
+	inUse := func() { guard.begun.put(); sleeper.begun.put() }
 	if service, err = newService(nodes, conf, inUse, log); err != nil {
 		return false, noDeviceError{err}
 	}

@@ -35,16 +35,8 @@ type sleeper struct {
 	log      *slog.Logger
 	waiters  func() []cuse.Waiter // the programs
 	store    *store
-	sleeping func(bool)    // called before the machine suspends and after
-	begun    chan struct{} // has a token when kbdd has come into use
-}
-
-// begin tells that kbdd is in use from now on. It does not wait.
-func (s *sleeper) begin() {
-	select {
-	case s.begun <- struct{}{}:
-	default:
-	}
+	sleeping func(bool) // called before the machine suspends and after
+	begun    token      // is put when kbdd has come into use
 }
 
 // run follows logind until ctx ends. Where there is none it looks again when kbdd comes into use, so that an idle kbdd
@@ -85,65 +77,84 @@ func (s *sleeper) follow(ctx context.Context) (followed bool, err error) {
 		return false, err
 	}
 	defer logind.bus.Close()
-	delay, err := logind.inhibit()
-	if err != nil {
+	f := follower{sleeper: s, logind: logind, stopper: stopper{waiters: s.waiters, store: s.store, stopped: make(map[int]bool)}}
+	if f.delay, err = logind.inhibit(); err != nil {
 		return false, err
 	}
-	defer func() { delay.Close() }()
-
-	stopper := stopper{waiters: s.waiters, store: s.store, stopped: make(map[int]bool)}
-	defer stopper.resume()
-	defer s.sleeping(false)
-	var (
-		more         <-chan time.Time // ticks while the machine is about to suspend
-		began, asked time.Time
-	)
-	suspends := func(begins bool) (err error) {
-		s.sleeping(begins)
-		if begins {
-			stopper.stop()
-			s.log.Info("machine is about to suspend; programs that wait for a key are stopped", "programs", len(stopper.stopped))
-			more, began, asked = time.Tick(stopEvery), time.Now(), time.Now()
-			delay.Close() // it may be nil, or closed
-			return nil
-		}
-		if more == nil && delay != nil { // it is known already
-			return nil
-		}
-		more = nil
-		stopper.resume()
-		delay, err = logind.inhibit()
-		return err
-	}
+	defer f.end()
 	// An earlier kbdd may have ended in the middle of it.
 	if already, err := logind.suspends(ctx); err == nil && already {
-		if err := suspends(true); err != nil {
-			return true, err
-		}
+		f.stop()
 	}
-	for {
+	for err == nil {
 		select {
 		case <-ctx.Done():
-			return true, ctx.Err()
+			err = ctx.Err()
 		case <-logind.bus.Context().Done():
-			return true, errors.New("logind: the system bus is gone")
+			err = errors.New("logind: the system bus is gone")
 		case begins := <-logind.sleeps:
-			err = suspends(begins)
-		case <-more:
-			stopper.stop()
-			if time.Since(asked) < askEvery {
-				continue
+			if begins {
+				f.stop()
+			} else {
+				err = f.resume()
 			}
-			// The word that it is over may not come: logind has ended, or has lost itself.
-			asked = time.Now()
-			if still, errAsk := logind.suspends(ctx); errAsk != nil || !still || time.Since(began) > sleepLimit {
-				err = suspends(false)
-			}
-		}
-		if err != nil {
-			return true, err
+		case <-f.more:
+			err = f.stopMore(ctx)
 		}
 	}
+	return true, err
+}
+
+// A follower is a sleeper that logind is heard by.
+type follower struct {
+	*sleeper
+	logind *logind
+	delay  *os.File // the inhibitor; closed while the machine is about to suspend; nil: logind has given none
+
+	stopper      stopper
+	more         <-chan time.Time // ticks while the machine is about to suspend
+	began, asked time.Time        // when that began, and when logind was asked about it last
+}
+
+// stop stops the programs for a machine that is about to suspend, and then lets it.
+func (f *follower) stop() {
+	f.sleeping(true)
+	f.stopper.stop()
+	f.log.Info("machine is about to suspend; programs that wait for a key are stopped", "programs", len(f.stopper.stopped))
+	f.more, f.began, f.asked = time.Tick(stopEvery), time.Now(), time.Now()
+	f.delay.Close()
+}
+
+// stopMore stops those that have begun to wait since, and has all go on if the machine no longer suspends: the word of that may
+// not come, where logind has ended or has lost itself.
+func (f *follower) stopMore(ctx context.Context) error {
+	f.stopper.stop()
+	if time.Since(f.asked) < askEvery {
+		return nil
+	}
+	f.asked = time.Now()
+	if suspends, err := f.logind.suspends(ctx); err != nil || !suspends || time.Since(f.began) > sleepLimit {
+		return f.resume()
+	}
+	return nil
+}
+
+// resume has the programs go on, for a machine that has resumed. That may be known already.
+func (f *follower) resume() (err error) {
+	if f.more == nil && f.delay != nil {
+		return nil
+	}
+	f.end()
+	f.more = nil
+	f.delay, err = f.logind.inhibit()
+	return err
+}
+
+// end has the programs go on.
+func (f *follower) end() {
+	f.sleeping(false)
+	f.stopper.resume()
+	f.delay.Close()
 }
 
 // A stopper stops programs and has them go on.

@@ -29,7 +29,7 @@ type guard struct {
 	every time.Duration                  // how often; several times within the watchdog's limit
 	check func() (inUse bool, err error) // does not return where kbdd hangs; error: part of it does
 	log   *slog.Logger
-	begun chan struct{} // has a token when kbdd has come into use
+	begun token // is put when kbdd has come into use
 
 	mu     sync.Mutex
 	asleep bool        // the machine suspends: nobody can tell anything; guarded by mu, as are calls of dog
@@ -48,18 +48,10 @@ func watch(check func() (inUse bool, err error), log *slog.Logger) (*guard, erro
 
 // newGuard is the guard for a dog, which may be nil.
 func newGuard(dog watchdog, every time.Duration, check func() (bool, error), log *slog.Logger) *guard {
-	return &guard{dog: dog, every: every, check: check, log: log, begun: make(chan struct{}, 1)}
+	return &guard{dog: dog, every: every, check: check, log: log, begun: newToken()}
 }
 
-// begin tells that kbdd is in use from now on. It does not wait.
-func (g *guard) begin() {
-	select {
-	case g.begun <- struct{}{}:
-	default:
-	}
-}
-
-// run tells the watchdog, from begin until check says that kbdd is no longer in use, and again.
+// run tells the watchdog, from begun until check says that kbdd is no longer in use, and again.
 func (g *guard) run(ctx context.Context) {
 	if g.dog == nil {
 		return

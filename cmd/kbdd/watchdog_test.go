@@ -77,12 +77,12 @@ func TestWatchdogHearsOfKbddWhileItIsInUse(t *testing.T) {
 	want := []string{"0s rest", "500ms alive", "1.5s alive", "2.5s rest", "1m1.6s alive", "1m2.6s rest"}
 	watched(t, want, func(g *guard, w *work) {
 		w.set(true, nil, nil)
-		g.begin()
+		g.begun.put()
 		time.Sleep(1100 * time.Millisecond)
 		w.set(false, nil, nil)
 		time.Sleep(time.Minute) // in which nobody wakes
 		w.set(true, nil, nil)
-		g.begin()
+		g.begun.put()
 		synctest.Wait()
 		time.Sleep(1 * time.Millisecond)
 		w.set(false, nil, nil)
@@ -93,7 +93,7 @@ func TestWatchdogHearsOfKbddWhileItIsInUse(t *testing.T) {
 func TestWatchdogHearsNothingOfKbddThatHangs(t *testing.T) {
 	watched(t, []string{"0s rest", "500ms alive", "1.5s alive"}, func(g *guard, w *work) {
 		w.set(true, nil, nil)
-		g.begin()
+		g.begun.put()
 		time.Sleep(1100 * time.Millisecond)
 		hang := make(chan struct{})
 		w.set(true, nil, hang)
@@ -107,7 +107,7 @@ func TestWatchdogHearsNothingWhileKeysAreStuck(t *testing.T) {
 	want := []string{"0s rest", "500ms alive", "1.5s alive", "4.5s alive", "5.5s rest"}
 	watched(t, want, func(g *guard, w *work) {
 		w.set(true, nil, nil)
-		g.begin()
+		g.begun.put()
 		time.Sleep(1100 * time.Millisecond)
 		w.set(true, errors.New("the keys are stuck"), nil)
 		time.Sleep(2 * time.Second)
@@ -135,7 +135,7 @@ func TestWatchdogWatchesAKbddThatHangsSinceASuspend(t *testing.T) {
 			hang := make(chan struct{})
 			defer close(hang)
 			w.set(true, nil, nil)
-			g.begin()
+			g.begun.put()
 			synctest.Wait()
 			w.set(true, nil, hang)
 			time.Sleep(600 * time.Millisecond)
@@ -152,7 +152,7 @@ func TestWatchdogRestsWhileTheMachineSuspends(t *testing.T) {
 	}
 	watched(t, want, func(g *guard, w *work) {
 		w.set(true, nil, nil)
-		g.begin()
+		g.begun.put()
 		time.Sleep(600 * time.Millisecond)
 		g.sleep(true)
 		time.Sleep(1500 * time.Millisecond)
