@@ -68,7 +68,7 @@ type Keyboard struct {
 	failure error         // guarded by mu; what was logged of the last attempt to take the keyboard
 
 	// For Stuck.
-	turns   atomic.Uint64 // odd while run delivers, even while it waits in read(2)
+	turns   atomic.Uint64 // odd while keys are delivered, even while run waits in read(2)
 	stalled uint64        // turns at the last look, if there was something to do then; guarded by mu
 
 	// For giveBack, which waits for the keyboard to become neutral.
@@ -268,9 +268,7 @@ func (k *Keyboard) wants(as use) bool {
 func (k *Keyboard) run(n node, s *stream, ended chan struct{}) {
 	defer close(ended)
 	err := n.Read(k.gate, func(events []evdev.InputEvent) (done bool) {
-		k.turns.Add(1)
-		s.take(events)
-		k.turns.Add(1)
+		k.pass(s, events)
 		if s.watched {
 			k.tell()
 		}
@@ -281,6 +279,13 @@ func (k *Keyboard) run(n node, s *stream, ended chan struct{}) {
 	s.releaseAll()
 	k.gate.Unlock()
 	k.runEnded(err)
+}
+
+// pass delivers events, with gate locked.
+func (k *Keyboard) pass(s *stream, events []evdev.InputEvent) {
+	k.turns.Add(1)
+	s.take(events)
+	k.turns.Add(1)
 }
 
 // runEnded notes that the node cannot be read any more: revoked, or unplugged.

@@ -290,6 +290,13 @@ func newDesk(t *testing.T) *desk {
 	return d
 }
 
+// newMutedDesk is one whose keyboard is muted.
+func newMutedDesk(t *testing.T) *desk {
+	d := newDesk(t)
+	d.settles(d.Mute(d.deliver), time.Millisecond)
+	return d
+}
+
 func (d *desk) Mute(deliver Deliver) <-chan struct{} { return d.Keyboard.Mute(deliver, d.lost) }
 
 func (d *desk) lost() {
@@ -501,8 +508,7 @@ func TestKeyPressedAtTheMomentOfALateGrabIsNotHalfHeard(t *testing.T) {
 
 func TestUnmuteWaitsForNeutral(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t)
-		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d := newMutedDesk(t)
 		d.node.press(a)
 		d.want("30:1", "")
 		unmuted := d.Unmute()
@@ -516,8 +522,7 @@ func TestUnmuteWaitsForNeutral(t *testing.T) {
 
 func TestUnmuteInjectsReleasesWhenTimeIsUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t)
-		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d := newMutedDesk(t)
 		d.node.press(a)
 		d.want("30:1", "")
 		start := time.Now()
@@ -576,8 +581,7 @@ func TestUnmuteWaitsForTheFirstRepeatOfAKeyboardThatRepeats(t *testing.T) {
 
 func TestMuteAgainWhileAKeyIsAwaited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t)
-		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d := newMutedDesk(t)
 		d.node.press(a)
 		synctest.Wait()
 		unmuted := d.Unmute()
@@ -598,8 +602,7 @@ func TestMuteAgainWhileAKeyIsAwaited(t *testing.T) {
 
 func TestNoKeySticksThroughMuteAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t)
-		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d := newMutedDesk(t)
 		d.node.press(a)
 		d.want("30:1", "")
 		d.Unmute()
@@ -622,8 +625,7 @@ func TestNoKeySticksThroughMuteAgain(t *testing.T) {
 
 func TestKeysKeepTheirOrderWhileANeutralMomentIsAwaited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t)
-		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d := newMutedDesk(t)
 		d.node.press(shift)
 		d.want("42:1", "")
 		unmuted := d.Unmute()
@@ -644,8 +646,7 @@ func TestKeysKeepTheirOrderWhileANeutralMomentIsAwaited(t *testing.T) {
 
 func TestWhatIsUnreadWhenTimeIsUpKeepsItsOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t)
-		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d := newMutedDesk(t)
 		d.node.press(shift)
 		d.want("42:1", "")
 		unmuted := d.Unmute()
@@ -732,8 +733,7 @@ func TestKeyThatTheKernelDropsAtTheMomentOfTheGrabIsNotHalfHeard(t *testing.T) {
 
 func TestKeyThatWasNotReadInTimeDoesNotStickAtTheConsole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t)
-		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d := newMutedDesk(t)
 		d.node.press(shift)
 		d.want("42:1", "")
 		unmuted := d.Unmute()
@@ -794,8 +794,7 @@ func TestReleasesAreDeliveredBeforeTheConsoleHasTheKeyboard(t *testing.T) {
 			"by us":       func(d *desk) {},
 			"no reaction": nil,
 		} {
-			d := newDesk(t)
-			d.settles(d.Mute(d.deliver), time.Millisecond)
+			d := newMutedDesk(t)
 			d.node.press(shift)
 			d.want("42:1", "")
 			revoked := false
@@ -841,8 +840,7 @@ func TestUnmuteWhileAKeyIsAwaited(t *testing.T) {
 
 func TestUnpluggedKeyboardReleasesItsKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t)
-		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d := newMutedDesk(t)
 		d.node.press(a)
 		d.node.press(shift)
 		d.want("30:1 42:1", "")
@@ -859,8 +857,7 @@ func TestUnpluggedKeyboardReleasesItsKeys(t *testing.T) {
 
 func TestKeysThatTheKernelDroppedAreMended(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t)
-		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d := newMutedDesk(t)
 		d.node.press(a)
 		d.want("30:1", "")
 		d.node.setLose(true)

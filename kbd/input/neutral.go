@@ -155,9 +155,7 @@ func (k *Keyboard) giveBack(n node, s *stream, ended <-chan struct{}) {
 		}
 		unread := n.Unread()
 		if unread && late { // run does not come to read it
-			k.turns.Add(1)
-			n.TakeUnread(s.take) // where this fails the keyboard is gone
-			k.turns.Add(1)
+			n.TakeUnread(func(events []evdev.InputEvent) { k.pass(s, events) }) // where this fails the keyboard is gone
 			unread = false
 		}
 		held, quiet := s.held, s.repeatsBy

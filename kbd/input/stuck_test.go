@@ -34,8 +34,7 @@ func TestKeyboardThatIsIdleOrTypesIsNotStuck(t *testing.T) {
 
 func TestKeyboardThatLeavesKeysUnreadIsStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t)
-		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d := newMutedDesk(t)
 		d.node.setSlow(true)
 		d.node.press(a)
 		d.wantStuck(false) // they may have come just now
