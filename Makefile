@@ -75,6 +75,7 @@ bench: all vmrun keybench ## measure latency, throughput and idleness in the mac
 	$(GO) run ./test/benchtable -json out/bench.json -check
 
 figures: ## put into the README what make bench and all runs of the kill matrix in out/ have measured
+	$(if $(wildcard out/bench.json out/kill-matrix-*.txt),,$(error nothing was measured yet: make bench, make kill-matrix))
 	$(if $(wildcard out/bench.json),$(GO) run ./test/benchtable -json out/bench.json -readme README.md)
 	$(if $(wildcard out/kill-matrix-*.txt),$(GO) run ./test/killtable -readme README.md out/kill-matrix-*.txt)
 
