@@ -1,6 +1,8 @@
 package test
 
 import (
+	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,7 +21,8 @@ type unit struct {
 	bus   *dbus.Conn
 	t     testing.TB // of the try
 	lives int        // how often a kbdd has become ready in this case
-	begun int        // where its log begins that is of this try
+	begun int64      // where its log begins that is of this try
+	ready int        // how often a kbdd had become ready before it
 	files uint32     // what systemd keeps of it
 }
 
@@ -74,7 +77,7 @@ func (u *unit) start(k *killing) {
 	}
 	u.kill() // one that a failure has left
 	os.Remove(unitLog)
-	u.lives, u.begun = 0, 0
+	u.lives, u.begun, u.ready = 0, 0, 0
 	systemctl(k, "start", "kbdd.service")
 	k.t.Cleanup(u.kill)
 	u.awaitReady()
@@ -103,15 +106,18 @@ func (u *unit) property(t testing.TB, of, name string) any {
 
 func (u *unit) pid() int { return int(u.property(u.t, "Service", "MainPID").(uint32)) }
 
-func (u *unit) log() string {
-	text, _ := os.ReadFile(unitLog)
+// said is the log of this try.
+func (u *unit) said() string {
+	log, err := os.Open(unitLog)
+	if err != nil {
+		return ""
+	}
+	defer log.Close()
+	text, _ := io.ReadAll(io.NewSectionReader(log, u.begun, math.MaxInt64-u.begun))
 	return string(text)
 }
 
-// said is the log of this try.
-func (u *unit) said() string { return u.log()[u.begun:] }
-
-func (u *unit) starts() int { return strings.Count(u.log(), "msg=ready") }
+func (u *unit) starts() int { return u.ready + strings.Count(u.said(), "msg=ready") }
 
 // awaitReady waits until systemd has heard that one more kbdd is ready.
 func (u *unit) awaitReady() {
@@ -149,7 +155,9 @@ func (u *unit) finish(k *killing) {
 	if state := u.property(k, "Unit", "ActiveState"); state != "active" || u.starts() != u.lives {
 		k.Errorf("the unit is %v, and kbdd was ready %d times, want %d", state, u.starts(), u.lives)
 	}
-	u.begun = len(u.log())
+	said := u.said()
+	u.begun += int64(len(said))
+	u.ready += strings.Count(said, "msg=ready")
 }
 
 // wantKept checks that systemd keeps no more of kbdd than at first.
