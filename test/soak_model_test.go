@@ -85,7 +85,11 @@ func (s *soak) pressed(k *soakKeyboard, key machine.Key) {
 
 func (s *soak) released(k *soakKeyboard, key machine.Key) {
 	s.history[len(s.history)-1] += " " + codeOf(key, false)
-	k.last = 0
+	// The kernel has the last key repeat no more when any is released, unless a repeat is under way at that moment: it does not
+	// wait for the timer, and that goes on (drivers/input/input.c, input_stop_autorepeat).
+	if !k.softRepeat || key == k.last {
+		k.last = 0
+	}
 	if k.heard[key] {
 		delete(k.heard, key)
 		s.tell(k, key, false)
