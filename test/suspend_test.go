@@ -350,18 +350,25 @@ func TestOnlyLogindTellsOfASuspend(t *testing.T) {
 	if err := stranger.BusObject().Call("org.freedesktop.DBus.ListNames", 0).Store(&names); err != nil {
 		t.Fatal(err)
 	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
 	for _, name := range names { // one of them is kbdd
-		stranger.Send(&dbus.Message{
-			Type: dbus.TypeSignal,
-			Headers: map[dbus.HeaderField]dbus.Variant{
-				dbus.FieldDestination: dbus.MakeVariant(name),
-				dbus.FieldPath:        dbus.MakeVariant(dbus.ObjectPath("/org/freedesktop/login1")),
-				dbus.FieldInterface:   dbus.MakeVariant("org.freedesktop.login1.Manager"),
-				dbus.FieldMember:      dbus.MakeVariant("PrepareForSleep"),
-				dbus.FieldSignature:   dbus.MakeVariant(dbus.SignatureOf(true)),
-			},
-			Body: []any{true},
-		}, nil)
+		for _, body := range []any{true, []dbus.UnixFD{dbus.UnixFD(null.Fd())}} {
+			stranger.Send(&dbus.Message{
+				Type: dbus.TypeSignal,
+				Headers: map[dbus.HeaderField]dbus.Variant{
+					dbus.FieldDestination: dbus.MakeVariant(name),
+					dbus.FieldPath:        dbus.MakeVariant(dbus.ObjectPath("/org/freedesktop/login1")),
+					dbus.FieldInterface:   dbus.MakeVariant("org.freedesktop.login1.Manager"),
+					dbus.FieldMember:      dbus.MakeVariant("PrepareForSleep"),
+					dbus.FieldSignature:   dbus.MakeVariant(dbus.SignatureOf(body)),
+				},
+				Body: []any{body},
+			}, nil)
+		}
 	}
 	if err := stranger.BusObject().Call("org.freedesktop.DBus.GetId", 0).Err; err != nil { // the bus has passed all on
 		t.Fatal(err)

@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"reflect"
 	"sync/atomic"
 	"time"
 
 	"github.com/godbus/dbus/v5"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -24,6 +22,7 @@ const (
 // A logind is systemd-logind(8), or one that speaks as it does (org.freedesktop.login1(5)).
 type logind struct {
 	bus     *dbus.Conn
+	socket  *busSocket // of bus
 	manager dbus.BusObject
 	owner   atomic.Pointer[string] // its unique name on the bus, "" while it is not there; nil: not known yet
 	sleeps  chan bool              // the machine is about to suspend, or has resumed; what it said last
@@ -32,11 +31,11 @@ type logind struct {
 // connectLogind is a connection of our own, which is to be closed.
 func connectLogind(ctx context.Context) (*logind, error) {
 	l := &logind{sleeps: make(chan bool, 1)}
-	bus, err := dbus.ConnectSystemBus(dbus.WithContext(ctx), dbus.WithSignalHandler(l), dbus.WithIncomingInterceptor(closeUnasked))
+	bus, socket, err := dialSystemBus(ctx, l)
 	if err != nil {
 		return nil, err
 	}
-	l.bus, l.manager = bus, bus.Object(logindName, "/org/freedesktop/login1")
+	l.bus, l.socket, l.manager = bus, socket, bus.Object(logindName, "/org/freedesktop/login1")
 	err = errors.Join(
 		bus.AddMatchSignal(dbus.WithMatchSender(logindName),
 			dbus.WithMatchInterface(logindManager), dbus.WithMatchMember("PrepareForSleep")),
@@ -79,17 +78,21 @@ func (l *logind) DeliverSignal(_, _ string, signal *dbus.Signal) {
 // inhibit has logind wait with suspending until the file is closed, or for as long as its InhibitDelayMaxSec says. While
 // the machine is about to suspend logind refuses that: then the file is nil.
 func (l *logind) inhibit() (*os.File, error) {
-	var fd dbus.UnixFD
+	var index dbus.UnixFDIndex
 	err := l.manager.Call(logindManager+".Inhibit", 0,
-		"sleep", "kbdd", "to stop the programs that wait for a key", "delay").Store(&fd)
+		"sleep", "kbdd", "to stop the programs that wait for a key", "delay").Store(&index)
 	if refused, ok := errors.AsType[dbus.Error](err); ok && refused.Name == logindName+".OperationInProgress" {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("logind: %w", err)
 	}
-	unix.CloseOnExec(int(fd))
-	return os.NewFile(uintptr(fd), "inhibitor"), nil
+	select {
+	case inhibitor := <-l.socket.answer:
+		return inhibitor, nil
+	default:
+		return nil, errors.New("logind: there is no inhibitor in its answer")
+	}
 }
 
 // suspends tells if the machine is about to suspend.
@@ -99,38 +102,4 @@ func (l *logind) suspends(ctx context.Context) (bool, error) {
 	var is bool
 	err := l.manager.CallWithContext(ctx, "org.freedesktop.DBus.Properties.Get", 0, logindManager, "PreparingForSleep").Store(&is)
 	return is, err
-}
-
-// closeUnasked closes the descriptors that come with what nobody has asked for.
-func closeUnasked(msg *dbus.Message) {
-	if msg.Type == dbus.TypeSignal || msg.Type == dbus.TypeMethodCall {
-		closeDescriptors(reflect.ValueOf(msg.Body))
-	}
-}
-
-func closeDescriptors(v reflect.Value) {
-	if !v.IsValid() {
-		return
-	}
-	switch is := v.Interface().(type) {
-	case dbus.UnixFD:
-		unix.Close(int(is))
-		return
-	case dbus.Variant:
-		closeDescriptors(reflect.ValueOf(is.Value()))
-		return
-	}
-	switch v.Kind() {
-	case reflect.Interface:
-		closeDescriptors(v.Elem())
-	case reflect.Slice:
-		for i := range v.Len() {
-			closeDescriptors(v.Index(i))
-		}
-	case reflect.Map:
-		for key, value := range v.Seq2() {
-			closeDescriptors(key)
-			closeDescriptors(value)
-		}
-	}
 }

@@ -1,51 +1,10 @@
 package main
 
 import (
-	"os"
 	"testing"
 
 	"github.com/godbus/dbus/v5"
-	"golang.org/x/sys/unix"
 )
-
-func TestDescriptorsThatNobodyHasAskedForAreClosed(t *testing.T) {
-	descriptor := func() dbus.UnixFD {
-		fd, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return dbus.UnixFD(fd)
-	}
-	isOpen := func(fd dbus.UnixFD) bool {
-		_, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
-		return err == nil
-	}
-	var fds []dbus.UnixFD
-	for range 6 {
-		fds = append(fds, descriptor())
-	}
-	body := []any{
-		"text", fds[0],
-		[]dbus.UnixFD{fds[1]},
-		dbus.MakeVariant(fds[2]),
-		map[string]dbus.Variant{"key": dbus.MakeVariant([]any{fds[3]})},
-		[][]any{{fds[4], uint32(7)}},
-		true,
-	}
-	closeUnasked(&dbus.Message{Type: dbus.TypeMethodReply, Body: body})
-	for i, fd := range fds {
-		if !isOpen(fd) {
-			t.Errorf("descriptor %d of an answer is closed", i)
-		}
-	}
-	closeUnasked(&dbus.Message{Type: dbus.TypeSignal, Body: body})
-	for i, fd := range fds {
-		if isLast := i == len(fds)-1; isOpen(fd) != isLast {
-			t.Errorf("descriptor %d is open: %v", i, !isLast)
-		}
-	}
-	unix.Close(int(fds[len(fds)-1]))
-}
 
 func TestOnlyLogindIsHeard(t *testing.T) {
 	const manager, stranger = ":1.7", ":1.8"

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
+)
+
+// A fakeBus is a system bus that knows one program, and sends it what strangers may send.
+type fakeBus struct {
+	t         *testing.T
+	conn      *net.UnixConn
+	inhibitor int // the descriptor in the answer to Inhibit
+}
+
+// connectToFakeBus is a logind whose bus answers all its questions.
+func connectToFakeBus(t *testing.T) (*logind, *fakeBus) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "bus")
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+path)
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	b, done := &fakeBus{t: t}, make(chan bool)
+	go func() {
+		var err error
+		if b.conn, err = listener.AcceptUnix(); err == nil {
+			go b.serve(done)
+		}
+	}()
+	l, err := connectLogind(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		l.bus.Close()
+		<-done
+		b.conn.Close()
+	})
+	return l, b
+}
+
+// serve authenticates the program and answers its questions until it ends.
+func (b *fakeBus) serve(done chan<- bool) {
+	defer close(done)
+	in := bufio.NewReaderSize(b.conn, 16)
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			return
+		}
+		answer := "OK 0123456789abcdef0123456789abcdef"
+		switch line = strings.TrimSpace(strings.Trim(line, "\x00")); line {
+		case "AUTH":
+			answer = "REJECTED EXTERNAL"
+		case "NEGOTIATE_UNIX_FD":
+			answer = "AGREE_UNIX_FD"
+		}
+		if line == "BEGIN" {
+			break
+		}
+		if _, err := b.conn.Write([]byte(answer + "\r\n")); err != nil {
+			return
+		}
+	}
+	for {
+		call, err := dbus.DecodeMessage(in)
+		if err != nil {
+			return
+		}
+		body := []any{}
+		switch call.Headers[dbus.FieldMember].Value() {
+		case "Hello":
+			body = []any{":1.7"}
+		case "Inhibit":
+			body = []any{dbus.UnixFD(b.inhibitor)}
+		case "Get":
+			body = []any{dbus.MakeVariant(true)}
+		}
+		b.send(&dbus.Message{Type: dbus.TypeMethodReply, Headers: map[dbus.HeaderField]dbus.Variant{
+			dbus.FieldReplySerial: dbus.MakeVariant(call.Serial()),
+		}, Body: body})
+	}
+}
+
+// unknownFlag makes a message one that godbus does not take.
+const unknownFlag dbus.Flags = 0x80
+
+// signal is one that a stranger has sent to the program, with these descriptors.
+func (b *fakeBus) signal(flags dbus.Flags, body []any, descriptors ...int) {
+	b.send(&dbus.Message{Type: dbus.TypeSignal, Flags: flags, Headers: map[dbus.HeaderField]dbus.Variant{
+		dbus.FieldDestination: dbus.MakeVariant(":1.7"),
+		dbus.FieldSender:      dbus.MakeVariant(":1.8"),
+		dbus.FieldPath:        dbus.MakeVariant(dbus.ObjectPath("/stranger")),
+		dbus.FieldInterface:   dbus.MakeVariant("stranger.Interface"),
+		dbus.FieldMember:      dbus.MakeVariant("Member"),
+	}, Body: body}, descriptors...)
+}
+
+func (b *fakeBus) send(msg *dbus.Message, descriptors ...int) {
+	if len(msg.Body) > 0 {
+		msg.Headers[dbus.FieldSignature] = dbus.MakeVariant(dbus.SignatureOf(msg.Body...))
+	}
+	spoil := msg.Flags & unknownFlag
+	msg.Flags &^= unknownFlag
+	var text bytes.Buffer
+	named, err := msg.EncodeToWithFDs(&text, binary.LittleEndian)
+	descriptors = append(named, descriptors...)
+	if len(descriptors) > 0 && err == nil {
+		msg.Headers[dbus.FieldUnixFDs] = dbus.MakeVariant(uint32(len(descriptors)))
+		text.Reset()
+		_, err = msg.EncodeToWithFDs(&text, binary.LittleEndian)
+	}
+	if err == nil {
+		const flags = 2 // where they are in a message
+		text.Bytes()[flags] |= byte(spoil)
+		_, _, err = b.conn.WriteMsgUnix(text.Bytes(), unix.UnixRights(descriptors...), nil)
+	}
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		b.t.Error(err)
+	}
+}
+
+func TestDescriptorsOfStrangersAreClosed(t *testing.T) {
+	l, b := connectToFakeBus(t)
+	theirs, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	ours, err := os.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ours.Close()
+	fd := int(theirs.Fd())
+	b.inhibitor = int(ours.Fd())
+	before := countDescriptors(t)
+	const invalid = "an invalid message"
+	for name, send := range map[string]func(){
+		"one":                func() { b.signal(0, []any{dbus.UnixFD(fd)}) },
+		"an array":           func() { b.signal(0, []any{[]dbus.UnixFD{dbus.UnixFD(fd), dbus.UnixFD(fd)}}) },
+		"a variant":          func() { b.signal(0, []any{dbus.MakeVariant(dbus.UnixFD(fd))}) },
+		"a dictionary":       func() { b.signal(0, []any{map[string]dbus.UnixFD{"key": dbus.UnixFD(fd)}}) },
+		"keys":               func() { b.signal(0, []any{map[dbus.UnixFDIndex]string{0: "value"}}, fd) },
+		"one that is twice":  func() { b.signal(0, []any{dbus.UnixFDIndex(0), dbus.UnixFDIndex(0)}, fd) },
+		"one that is not":    func() { b.signal(0, []any{dbus.UnixFDIndex(7)}, fd) },
+		"some that none has": func() { b.signal(0, nil, fd, fd, fd) },
+		invalid:              func() { b.signal(unknownFlag, []any{dbus.UnixFD(fd)}) },
+	} {
+		for range 3 {
+			send()
+			if name != invalid { // of which they are closed when there are others
+				if _, err := l.suspends(t.Context()); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				if n := countDescriptors(t); n != before {
+					t.Errorf("%s: %d descriptors are left open", name, n-before)
+				}
+			}
+			inhibitor, err := l.inhibit()
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if !isSame(t, inhibitor, ours) {
+				t.Errorf("%s: the inhibitor is another file than was sent", name)
+			}
+			if n := countDescriptors(t); n != before+1 {
+				t.Errorf("%s: %d descriptors are left open", name, n-before-1)
+			}
+			inhibitor.Close()
+		}
+	}
+}
+
+func isSame(t *testing.T, a, b *os.File) bool {
+	t.Helper()
+	stA, errA := a.Stat()
+	stB, errB := b.Stat()
+	if err := errors.Join(errA, errB); err != nil {
+		t.Fatal(err)
+	}
+	return os.SameFile(stA, stB)
+}
+
+func countDescriptors(t *testing.T) int {
+	t.Helper()
+	links, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(links)
+}
