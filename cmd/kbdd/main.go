@@ -45,12 +45,13 @@ const (
 	exitConfig  = 78 // EX_CONFIG: the command line or the configuration is wrong
 )
 
-// unlessKept is the status for what only a person can mend. Where an earlier kbdd has left devices it is a plain failure, so
-// that kbdd is started again until it is mended: programs have these devices open, and they are kept until then.
-func unlessKept(status int) int {
+// unlessKept is the status for what only a person can mend, before there is a store. Where an earlier kbdd has left devices it is a
+// plain failure, so that kbdd is started again until it is mended: programs have these devices open, and they are kept until then.
+func unlessKept(status int, stderr io.Writer) int {
 	if n, _ := strconv.Atoi(os.Getenv("LISTEN_FDS")); n == 0 {
 		return status
 	}
+	openStore(slog.New(slog.NewTextHandler(stderr, nil))) // with which programs go on that were stopped for a suspend
 	time.Sleep(keptPause)
 	return exitFailure
 }
@@ -91,7 +92,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		if *check {
 			return exitConfig
 		}
-		return unlessKept(exitConfig)
+		return unlessKept(exitConfig, stderr)
 	}
 	switch {
 	case *check:
@@ -105,7 +106,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		fmt.Fprintf(stderr, "kbdd: %v\n", err)
 		if isLasting(err) {
-			return unlessKept(exitCannot)
+			return exitCannot
 		}
 		return exitFailure
 	}

@@ -24,6 +24,9 @@ func TestMain(m *testing.M) {
 		panic("as kbdd may")
 	case "lives":
 		os.Exit(lives(script))
+	case "run":
+		keptPause = 0
+		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	}
 	os.Exit(m.Run())
 }
@@ -80,16 +83,34 @@ func TestKbddIsNotStartedAgainForWhatAPersonMustMend(t *testing.T) {
 	}
 }
 
+// TestKbddIsStartedAgainWhileItsDevicesAreKept has an earlier kbdd leave no more than a program that it has stopped for a suspend.
 func TestKbddIsStartedAgainWhileItsDevicesAreKept(t *testing.T) {
-	t.Setenv("LISTEN_FDS", "2")
-	pause := keptPause
-	keptPause = 0
-	defer func() { keptPause = pause }()
-	if status := run([]string{"-config", badConfig(t)}, io.Discard, io.Discard); slices.Contains(endsForGood(t), status) {
+	program := startProgram(t)
+	stopProgram(t, program)
+	pidfd, err := unix.PidfdOpen(program, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := os.NewFile(uintptr(pidfd), "pidfd")
+	defer kept.Close()
+	kbdd := func(args ...string) (status int) {
+		child := exec.Command(os.Args[0], append(args, "-config", badConfig(t))...)
+		child.Env = append(os.Environ(), "KBDD_TEST_CHILD=run", "LISTEN_FDS=1", fmt.Sprint("LISTEN_FDNAMES=", stoppedPrefix, program))
+		child.ExtraFiles = []*os.File{kept}
+		_ = child.Run()
+		return child.ProcessState.ExitCode()
+	}
+	if status := kbdd("-check"); status != exitConfig {
+		t.Errorf("-check ends with %d", status)
+	}
+	if !isStopped(uint32(program)) {
+		t.Error("-check has a program go on")
+	}
+	if status := kbdd(); status <= 0 || slices.Contains(endsForGood(t), status) {
 		t.Errorf("it ends with %d, and its devices with it", status)
 	}
-	if status := run([]string{"-check", "-config", badConfig(t)}, io.Discard, io.Discard); status != exitConfig {
-		t.Errorf("-check ends with %d", status)
+	if isStopped(uint32(program)) {
+		t.Error("a program stays stopped for as long as the configuration is wrong")
 	}
 }
 

@@ -18,7 +18,8 @@ import (
 
 // A machine does not suspend while a program waits in read(2) or poll(2) for a device in user space: the kernel cannot
 // freeze a program whose request is with a server that is frozen already, and gives up after 20 s. So the programs that
-// wait are stopped before logind suspends, and go on afterwards. In the meantime they see nothing but an EINTR.
+// wait are stopped before logind suspends, and go on afterwards. They see nothing of it but an EINTR; a shell with job control whose
+// job they are sees them stop, and has the terminal then.
 
 const (
 	// stopEvery is how often it is looked for programs that have begun to wait since.
@@ -164,7 +165,8 @@ type stopper struct {
 	stopped map[int]bool // the processes that were stopped here
 }
 
-// stop stops all programs that wait now, and waits until they have stopped, for a second at most.
+// stop stops all programs that wait now, and waits until they have stopped, for a second at most. One that somebody has had go
+// on since is stopped again.
 func (s *stopper) stop() {
 	var stopping []uint32
 	for _, w := range s.waiters() {
@@ -177,12 +179,14 @@ func (s *stopper) stop() {
 		}
 		if !s.stopped[process] {
 			s.store.keepStopped(process)
-			if isStopped(w.Thread) || unix.Kill(process, unix.SIGSTOP) != nil { // somebody else has, or it is gone
-				s.store.forgetStopped(process)
-				continue
-			}
-			s.stopped[process] = true
 		}
+		if isStopped(w.Thread) || unix.Kill(process, unix.SIGSTOP) != nil { // somebody else has, or it is gone
+			if !s.stopped[process] {
+				s.store.forgetStopped(process)
+			}
+			continue
+		}
+		s.stopped[process] = true
 		stopping = append(stopping, w.Thread)
 	}
 	deadline := time.Now().Add(time.Second)

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"log/slog"
 	"os"
 	"os/exec"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kbdd/cuse"
 )
 
 func TestThreadThatBeganAfterAPollIsAnother(t *testing.T) {
@@ -29,24 +32,59 @@ func TestThreadThatBeganAfterAPollIsAnother(t *testing.T) {
 }
 
 func TestStoppedThreadIsSeen(t *testing.T) {
+	pid := startProgram(t)
+	if isStopped(uint32(pid)) {
+		t.Error("a program that runs is taken to be stopped")
+	}
+	stopProgram(t, pid)
+	if !isStopped(uint32(pid)) {
+		t.Error("a program that is stopped is taken to run")
+	}
+}
+
+func TestProgramThatSomebodyElseHasGoOnIsStoppedAgain(t *testing.T) {
+	pid, began := startProgram(t), time.Now()
+	waiters := func() []cuse.Waiter { return []cuse.Waiter{{Thread: uint32(pid), Since: time.Now()}} }
+	s := stopper{waiters: waiters, store: &store{log: slog.New(slog.DiscardHandler)}, stopped: make(map[int]bool)}
+	time.Sleep(time.Until(began.Add(20 * time.Millisecond))) // it is older than its wait, in ticks of the kernel's clock
+	for range 3 {
+		s.stop()
+		if !isStopped(uint32(pid)) {
+			t.Fatal("a program that waits is not stopped")
+		}
+		if err := unix.Kill(pid, unix.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.stop()
+	s.resume()
+	if isStopped(uint32(pid)) {
+		t.Error("the program does not go on")
+	}
+}
+
+// startProgram starts one that ends with the test.
+func startProgram(t *testing.T) (pid int) {
+	t.Helper()
 	child := exec.Command("sleep", "60")
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer child.Wait()
-	defer child.Process.Kill()
-	pid := child.Process.Pid
-	if isStopped(uint32(pid)) {
-		t.Error("a program that runs is taken to be stopped")
-	}
+	t.Cleanup(func() {
+		child.Process.Kill()
+		child.Wait()
+	})
+	return child.Process.Pid
+}
+
+// stopProgram stops a child, and returns when it has stopped.
+func stopProgram(t *testing.T, pid int) {
+	t.Helper()
 	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	var status unix.WaitStatus
 	if _, err := unix.Wait4(pid, &status, unix.WUNTRACED, nil); err != nil || !status.Stopped() {
 		t.Fatalf("the child did not stop: %v, %v", status, err)
-	}
-	if !isStopped(uint32(pid)) {
-		t.Error("a program that is stopped is taken to run")
 	}
 }
