@@ -35,6 +35,7 @@ var killGoroutines = map[string]string{
 	"kbd/input changeToLocked: go k.change":     "keyboard is taken",
 	"kbd/input take: go k.run":                  "keyboard's thread",
 	"kbd/input await: go func":                  "- it does nothing but read once, and have the keyboard taken",
+	"kbd/input passUnread: time.AfterFunc":      "- it is there for one that hangs already",
 	"kbd/input Run: context.AfterFunc":          "- it does nothing but close a socket",
 	"kbd/vt Watch: context.AfterFunc":           "- it does nothing but close a pipe",
 	"kbd/control exchange: context.AfterFunc":   "- it is kbdctl's",

@@ -10,8 +10,8 @@ func newGate() gate { return make(gate, 1) }
 func (g gate) Lock()   { g <- struct{}{} }
 func (g gate) Unlock() { <-g }
 
-// lockUntil tells whether the gate is locked: not, if somebody else still has it at the deadline.
-func (g gate) lockUntil(deadline time.Time) bool {
+// lockWithin tells whether the gate is locked: not, if somebody else has it for so long.
+func (g gate) lockWithin(limit time.Duration) bool {
 	select {
 	case g <- struct{}{}:
 		return true
@@ -20,7 +20,7 @@ func (g gate) lockUntil(deadline time.Time) bool {
 	select {
 	case g <- struct{}{}:
 		return true
-	case <-time.After(time.Until(deadline)):
+	case <-time.After(limit):
 		return false
 	}
 }

@@ -300,12 +300,17 @@ func (k *Keyboard) runEnded(err error) {
 
 // revoke ends the use of n, with a release delivered for each key that is down.
 func (k *Keyboard) revoke(n node) {
+	<-k.letRevoke(n)
+}
+
+// letRevoke is revoke, but does not wait. The channel that it returns is closed when run has ended.
+func (k *Keyboard) letRevoke(n node) <-chan struct{} {
 	k.mu.Lock()
 	ended := k.ended
 	k.revoked = k.end == nil
 	k.mu.Unlock()
 	n.Revoke()
-	<-ended
+	return ended
 }
 
 // Describe is its name and its node.

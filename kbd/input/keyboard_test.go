@@ -714,6 +714,57 @@ func TestGivenBackThoughAKeyDoesNotArrive(t *testing.T) {
 	})
 }
 
+// TestGivenBackThoughALateKeyDoesNotArrive is the same for a key that run has not come to read when the time is up.
+func TestGivenBackThoughALateKeyDoesNotArrive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		arrive := make(chan struct{})
+		d.settles(d.Mute(func(code uint16, _ bool) {
+			if code == a {
+				<-arrive
+			}
+		}), time.Millisecond)
+		d.node.press(shift)
+		unmuted := d.Unmute()
+		synctest.Wait()
+		d.node.setSlow(true)
+		d.node.press(a)
+		time.Sleep(NeutralLimit + 2*deliverLimit)
+		d.node.mu.Lock()
+		if d.node.grabbed || !d.node.down.empty() {
+			t.Error("the console does not have the keyboard, or with a key down")
+		}
+		d.node.mu.Unlock()
+		d.node.setSlow(false)
+		muted := d.Mute(d.deliver)
+		close(arrive)
+		<-unmuted
+		d.settles(muted, time.Millisecond)
+		if is, err := d.Muted(); !is || err != nil {
+			t.Errorf("the keyboard is not taken again: %v", err)
+		}
+		d.settles(d.Unmute(), time.Millisecond)
+	})
+}
+
+func TestGateIsWaitedForHoweverLateItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		g.Lock()
+		time.AfterFunc(time.Millisecond, g.Unlock)
+		if !g.lockWithin(2 * time.Millisecond) {
+			t.Error("the gate is not locked within its limit")
+		}
+		if g.lockWithin(time.Millisecond) {
+			t.Error("the gate is locked twice")
+		}
+		g.Unlock()
+		if !g.lockWithin(-time.Millisecond) {
+			t.Error("a gate that nobody has is not locked")
+		}
+	})
+}
+
 func TestKeyThatTheKernelDropsAtTheMomentOfTheGrabIsNotHalfHeard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t)

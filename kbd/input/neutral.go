@@ -145,17 +145,18 @@ func (k *Keyboard) giveBack(n node, s *stream, ended <-chan struct{}) {
 	for !k.wants(muted) {
 		left := time.Until(deadline)
 		late := left <= 0 && !injected
-		if !k.gate.lockUntil(deadline.Add(deliverLimit)) {
-			// Deliver hangs, and run in it. The watchdog sees to that; the console is to have its keyboard.
-			if keys, err := n.Pressed(); err == nil {
-				n.Release(keys)
-			}
-			k.revoke(n)
+		if !k.gate.lockWithin(max(left, 0) + deliverLimit) { // run hangs in Deliver
+			k.wrest(n)
+			<-ended
 			return
 		}
 		unread := n.Unread()
 		if unread && late { // run does not come to read it
-			n.TakeUnread(func(events []evdev.InputEvent) { k.pass(s, events) }) // where this fails the keyboard is gone
+			if !k.passUnread(n, s) {
+				k.gate.Unlock()
+				<-ended
+				return
+			}
 			unread = false
 		}
 		held, quiet := s.held, s.repeatsBy
@@ -183,8 +184,31 @@ func (k *Keyboard) giveBack(n node, s *stream, ended <-chan struct{}) {
 		case <-time.After(left):
 		}
 	}
-	if k.gate.lockUntil(deadline.Add(deliverLimit)) {
+	if k.gate.lockWithin(deliverLimit) {
 		s.watched = false
 		k.gate.Unlock()
 	}
+}
+
+// passUnread delivers what nobody has read yet, with gate locked. It tells if that took no longer than it may: else the console has
+// its keyboard already.
+func (k *Keyboard) passUnread(n node, s *stream) (inTime bool) {
+	done := make(chan struct{})
+	hangs := time.AfterFunc(deliverLimit, func() {
+		defer close(done)
+		k.wrest(n)
+	})
+	n.TakeUnread(func(events []evdev.InputEvent) { k.pass(s, events) }) // where this fails the keyboard is gone
+	if inTime = hangs.Stop(); !inTime {
+		<-done
+	}
+	return inTime
+}
+
+// wrest gives the console its keyboard though Deliver hangs. The watchdog sees to that.
+func (k *Keyboard) wrest(n node) {
+	if keys, err := n.Pressed(); err == nil {
+		n.Release(keys)
+	}
+	k.letRevoke(n)
 }

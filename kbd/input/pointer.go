@@ -13,7 +13,7 @@ import (
 type pointer struct {
 	dev eventWriter
 
-	// All below is for the keyboard's goroutine alone.
+	// All below is for who has the keyboard's gate.
 
 	packet  []evdev.InputEvent // since the last SYN_REPORT
 	dropped bool               // the kernel's buffer ran over; the events up to the next SYN_REPORT are not whole
