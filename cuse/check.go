@@ -32,7 +32,8 @@ func (d *Device) Check(ctx context.Context) error {
 	}
 }
 
-// isIdle tells for certain that Serve waits and has nothing to do, and that nobody has taken hold of a file. It wakes no thread.
+// isIdle tells that Serve waits and has nothing to do, and that nobody has taken hold of a file. It wakes no thread. A Serve that
+// takes a request at this moment may seem to wait: if it hangs in that, the next call sees it.
 func (d *Device) isIdle() bool {
 	if !d.sending.TryRLock() {
 		return false

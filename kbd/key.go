@@ -7,9 +7,9 @@ import (
 	"kbdd/scancode"
 )
 
-// The way of a key, from the keyboard's goroutine to the files.
+// The way of a key, from the keyboard to the files.
 
-// key takes one press or release of a keyboard to all who hear it. It runs in the keyboard's goroutine, which goes all
+// key takes one press or release of a keyboard to all who hear it. It runs in the thread that has read the key, which goes all
 // the way to the clients' reads.
 func (s *Service) key(p *port, key scancode.Key, pressed bool) {
 	now := time.Now()
