@@ -355,7 +355,11 @@ func TestOnlyLogindTellsOfASuspend(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	for _, name := range names { // one of them is kbdd
+	others := append(l.bus.Names(), stranger.Names()...) // an array of descriptors ends a godbus that has them
+	for _, name := range names {                         // one of them is kbdd
+		if slices.Contains(others, name) {
+			continue
+		}
 		for _, body := range []any{true, []dbus.UnixFD{dbus.UnixFD(null.Fd())}} {
 			stranger.Send(&dbus.Message{
 				Type: dbus.TypeSignal,
@@ -381,6 +385,7 @@ func TestOnlyLogindTellsOfASuspend(t *testing.T) {
 	if strings.Contains(kbdd.said(), "about to suspend") {
 		t.Error("kbdd stops programs for anybody on the bus")
 	}
+	startReader(t) // kbdd still works
 }
 
 func TestLogindIsFoundThoughItComesLateOrComesBack(t *testing.T) {
