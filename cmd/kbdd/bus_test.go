@@ -185,6 +185,46 @@ func TestDescriptorsOfStrangersAreClosed(t *testing.T) {
 	}
 }
 
+// FuzzWhatStrangersSend has godbus decode it, in whose goroutine a panic would end kbdd, and the signals delivered, as logind's and
+// as the bus's own.
+func FuzzWhatStrangersSend(f *testing.F) {
+	type structure struct {
+		Descriptor dbus.UnixFDIndex
+		Texts      []string
+		Dictionary map[string]dbus.Variant
+	}
+	for _, body := range [][]any{
+		{true, byte(1), int16(2), uint32(3), int64(4), 1.5, "text", dbus.ObjectPath("/"), dbus.ParseSignatureMust("a{sv}")},
+		{[]structure{{1, []string{"text"}, map[string]dbus.Variant{"key": dbus.MakeVariant([]dbus.Variant{dbus.MakeVariant(true)})}}}},
+		{map[dbus.UnixFDIndex][]dbus.UnixFDIndex{1: {2, 3}}, [][]byte{{1}, {}}, dbus.MakeVariant([][]string{{"text"}})},
+		{logindName, ":1.7", ""},
+	} {
+		var text bytes.Buffer
+		msg := &dbus.Message{Type: dbus.TypeSignal, Headers: map[dbus.HeaderField]dbus.Variant{
+			dbus.FieldPath:      dbus.MakeVariant(dbus.ObjectPath("/stranger")),
+			dbus.FieldInterface: dbus.MakeVariant("stranger.Interface"),
+			dbus.FieldMember:    dbus.MakeVariant("Member"),
+			dbus.FieldUnixFDs:   dbus.MakeVariant(uint32(1)),
+			dbus.FieldSignature: dbus.MakeVariant(dbus.SignatureOf(body...)),
+		}, Body: body}
+		if err := msg.EncodeTo(&text, binary.LittleEndian); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text.Bytes())
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		msg, err := dbus.DecodeMessage(bytes.NewReader(text))
+		if err != nil || len(text) > 4096 {
+			return
+		}
+		const bus, owner = "org.freedesktop.DBus", ":1.7"
+		l := &logind{sleeps: make(chan bool, 1)}
+		l.DeliverSignal("", "", &dbus.Signal{Sender: bus, Name: bus + ".NameOwnerChanged", Body: []any{logindName, "", owner}})
+		l.DeliverSignal("", "", &dbus.Signal{Sender: owner, Name: logindManager + ".PrepareForSleep", Body: msg.Body})
+		l.DeliverSignal("", "", &dbus.Signal{Sender: bus, Name: bus + ".NameOwnerChanged", Body: msg.Body})
+	})
+}
+
 func isSame(t *testing.T, a, b *os.File) bool {
 	t.Helper()
 	stA, errA := a.Stat()
