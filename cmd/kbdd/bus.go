@@ -3,8 +3,10 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -13,14 +15,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A busSocket is a connection to the system bus as godbus reads it, but for the descriptors that come with messages: these
-// stay here. Anybody on the bus may send us some, and godbus (5.2) panics at an array of them, has one twice that a message
-// names twice, and closes none.
+// A busSocket is a connection to the system bus as godbus reads it, but for two things that anybody on the bus may send us.
+//
+// Descriptors stay here: godbus (5.2) panics at an array of them, has one twice that a message names twice, and closes none.
+// And large messages, of which logind sends none, are left out: the bus passes some of 32 MiB.
 type busSocket struct {
 	*net.UnixConn
-	came   []int         // with the message that is being read; for godbus's goroutine that reads
+	begun  bool          // authentication is over; messages follow
 	answer chan *os.File // the descriptor of the last answer that came with one
+
+	// Of the message that is being read, for godbus's goroutine that reads:
+
+	head []byte // what godbus has not had yet of its first bytes
+	left int    // how many the socket has after those
+	came []int  // the descriptors
 }
+
+const (
+	// messageHead is how many bytes of a message have its size (D-Bus Specification, "Message Format").
+	messageHead = 16
+	// maxMessage is how large one is at most, beyond those. logind's are some hundred bytes.
+	maxMessage = 64 << 10
+	// maxDescriptors is how many can come at once: SCM_MAX_FD, include/net/scm.h.
+	maxDescriptors = 253
+)
 
 // dialSystemBus is a connection of our own, which is to be closed.
 func dialSystemBus(ctx context.Context, signals dbus.SignalHandler) (*dbus.Conn, *busSocket, error) {
@@ -61,26 +79,72 @@ func systemBus() (path string, err error) {
 	return path, nil
 }
 
-// Read reads as much as godbus asks for, which is never more than is left of a message. The descriptors of a message come with
-// its first byte (D-Bus Specification, "Unix file descriptors").
-func (b *busSocket) Read(p []byte) (int, error) {
-	var control [unix.SizeofCmsghdr + 4*maxDescriptors]byte
-	n, nControl, _, _, err := b.ReadMsgUnix(p, control[:])
-	if messages, err := unix.ParseSocketControlMessage(control[:nControl]); err == nil && len(messages) > 0 {
-		b.closeCame() // of a message that godbus found invalid
+// Read gives no more than is left of a message.
+func (b *busSocket) Read(p []byte) (n int, err error) {
+	if !b.begun {
+		return b.UnixConn.Read(p)
+	}
+	if len(b.head) == 0 && b.left == 0 {
+		if err := b.next(); err != nil {
+			return 0, err
+		}
+	}
+	if len(b.head) > 0 {
+		n = copy(p, b.head)
+		b.head = b.head[n:]
+		return n, nil
+	}
+	n, err = b.UnixConn.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
+}
+
+// next begins with the next message that is not too large.
+func (b *busSocket) next() error {
+	for {
+		size, err := b.nextHead()
+		switch {
+		case err != nil:
+			b.closeCame()
+			return err
+		case size <= maxMessage:
+			b.left = int(size)
+			return nil
+		}
+		if _, err := io.CopyN(io.Discard, b.UnixConn, size); err != nil {
+			return err
+		}
+	}
+}
+
+// nextHead reads the head of the next message, and its descriptors, which come with its first byte. It tells how many bytes follow.
+func (b *busSocket) nextHead() (size int64, err error) {
+	b.closeCame()
+	var (
+		head    [messageHead]byte
+		control [unix.SizeofCmsghdr + 4*maxDescriptors]byte
+	)
+	n, nControl, _, _, err := b.ReadMsgUnix(head[:], control[:])
+	if messages, err := unix.ParseSocketControlMessage(control[:nControl]); err == nil {
 		for i := range messages {
 			descriptors, _ := unix.ParseUnixRights(&messages[i])
 			b.came = append(b.came, descriptors...)
 		}
 	}
-	if err != nil {
-		b.closeCame()
+	if err == nil {
+		_, err = io.ReadFull(b.UnixConn, head[n:])
 	}
-	return n, err
+	if err != nil {
+		return 0, err
+	}
+	var order binary.ByteOrder = binary.LittleEndian
+	if head[0] == 'B' {
+		order = binary.BigEndian
+	}
+	body, fields := int64(order.Uint32(head[4:])), int64(order.Uint32(head[12:]))
+	b.head = head[:]
+	return (fields+7)&^7 + body, nil
 }
-
-// maxDescriptors is how many can come at once: SCM_MAX_FD, include/net/scm.h.
-const maxDescriptors = 253
 
 func (b *busSocket) closeCame() {
 	for _, fd := range b.came {
@@ -109,10 +173,11 @@ func (b *busSocket) dropAnswer() {
 
 // Write has godbus say that we take descriptors, before it ends the authentication.
 func (b *busSocket) Write(p []byte) (int, error) {
-	if string(p) == "BEGIN\r\n" {
+	if !b.begun && string(p) == "BEGIN\r\n" {
 		if err := b.negotiate(); err != nil {
 			return 0, err
 		}
+		b.begun = true
 	}
 	return b.UnixConn.Write(p)
 }

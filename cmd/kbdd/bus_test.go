@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -110,23 +111,30 @@ func (b *fakeBus) signal(flags dbus.Flags, body []any, descriptors ...int) {
 }
 
 func (b *fakeBus) send(msg *dbus.Message, descriptors ...int) {
+	b.sendIn(binary.LittleEndian, msg, descriptors...)
+}
+
+func (b *fakeBus) sendIn(order binary.ByteOrder, msg *dbus.Message, descriptors ...int) {
 	if len(msg.Body) > 0 {
 		msg.Headers[dbus.FieldSignature] = dbus.MakeVariant(dbus.SignatureOf(msg.Body...))
 	}
 	spoil := msg.Flags & unknownFlag
 	msg.Flags &^= unknownFlag
 	var text bytes.Buffer
-	named, err := msg.EncodeToWithFDs(&text, binary.LittleEndian)
+	named, err := msg.EncodeToWithFDs(&text, order)
 	descriptors = append(named, descriptors...)
 	if len(descriptors) > 0 && err == nil {
 		msg.Headers[dbus.FieldUnixFDs] = dbus.MakeVariant(uint32(len(descriptors)))
 		text.Reset()
-		_, err = msg.EncodeToWithFDs(&text, binary.LittleEndian)
+		_, err = msg.EncodeToWithFDs(&text, order)
 	}
 	if err == nil {
 		const flags = 2 // where they are in a message
 		text.Bytes()[flags] |= byte(spoil)
-		_, _, err = b.conn.WriteMsgUnix(text.Bytes(), unix.UnixRights(descriptors...), nil)
+		var n int
+		if n, _, err = b.conn.WriteMsgUnix(text.Bytes(), unix.UnixRights(descriptors...), nil); err == nil && n < text.Len() {
+			_, err = b.conn.Write(text.Bytes()[n:])
+		}
 	}
 	if err != nil && !errors.Is(err, net.ErrClosed) {
 		b.t.Error(err)
@@ -158,6 +166,7 @@ func TestDescriptorsOfStrangersAreClosed(t *testing.T) {
 		"one that is twice":  func() { b.signal(0, []any{dbus.UnixFDIndex(0), dbus.UnixFDIndex(0)}, fd) },
 		"one that is not":    func() { b.signal(0, []any{dbus.UnixFDIndex(7)}, fd) },
 		"some that none has": func() { b.signal(0, nil, fd, fd, fd) },
+		"with a large one":   func() { b.signal(0, []any{dbus.UnixFD(fd), make([]byte, 2*maxMessage)}) },
 		invalid:              func() { b.signal(unknownFlag, []any{dbus.UnixFD(fd)}) },
 	} {
 		for range 3 {
@@ -181,6 +190,28 @@ func TestDescriptorsOfStrangersAreClosed(t *testing.T) {
 				t.Errorf("%s: %d descriptors are left open", name, n-before-1)
 			}
 			inhibitor.Close()
+		}
+	}
+}
+
+func TestLargeMessagesAreLeftOut(t *testing.T) {
+	l, b := connectToFakeBus(t)
+	for i, c := range []struct {
+		size int
+		want string // who logind is then
+	}{{100, ":1.100"}, {101, ":1.101"}, {maxMessage, ":1.101"}, {1 << 20, ":1.101"}, {maxMessage / 2, ":1.32768"}, {102, ":1.102"}} {
+		order := []binary.ByteOrder{binary.LittleEndian, binary.BigEndian}[i%2]
+		b.sendIn(order, &dbus.Message{Type: dbus.TypeSignal, Headers: map[dbus.HeaderField]dbus.Variant{
+			dbus.FieldSender:    dbus.MakeVariant("org.freedesktop.DBus"),
+			dbus.FieldPath:      dbus.MakeVariant(dbus.ObjectPath("/org/freedesktop/DBus")),
+			dbus.FieldInterface: dbus.MakeVariant("org.freedesktop.DBus"),
+			dbus.FieldMember:    dbus.MakeVariant("NameOwnerChanged"),
+		}, Body: []any{logindName, strings.Repeat("x", c.size), fmt.Sprint(":1.", c.size)}})
+		if _, err := l.suspends(t.Context()); err != nil {
+			t.Fatalf("%d: %v", c.size, err)
+		}
+		if owner := l.owner.Load(); *owner != c.want {
+			t.Errorf("after a message of %d bytes, %v, logind is %v, want %s", c.size, order, *owner, c.want)
 		}
 	}
 }
