@@ -53,7 +53,7 @@ func dialSystemBus(ctx context.Context, signals dbus.SignalHandler) (*dbus.Conn,
 	}
 	b := &busSocket{UnixConn: socket.(*net.UnixConn), answer: make(chan *os.File, 1)}
 	defer context.AfterFunc(ctx, func() { socket.Close() })()
-	bus, err := dbus.NewConn(b, dbus.WithContext(ctx), dbus.WithSignalHandler(signals), dbus.WithIncomingInterceptor(b.sort))
+	bus, err := dbus.NewConn(b, dbus.WithContext(ctx), dbus.WithSignalHandler(signals), dbus.WithIncomingInterceptor(b.received))
 	if err != nil {
 		socket.Close()
 		return nil, nil, err
@@ -79,11 +79,16 @@ func systemBus() (path string, err error) {
 	return path, nil
 }
 
-// Read gives no more than is left of a message.
+// Read gives no more than is left of a message. After an error godbus reads no more.
 func (b *busSocket) Read(p []byte) (n int, err error) {
 	if !b.begun {
 		return b.UnixConn.Read(p)
 	}
+	defer func() {
+		if err != nil {
+			b.closeCame()
+		}
+	}()
 	if len(b.head) == 0 && b.left == 0 {
 		if err := b.next(); err != nil {
 			return 0, err
@@ -103,11 +108,10 @@ func (b *busSocket) Read(p []byte) (n int, err error) {
 func (b *busSocket) next() error {
 	for {
 		size, err := b.nextHead()
-		switch {
-		case err != nil:
-			b.closeCame()
+		if err != nil {
 			return err
-		case size <= maxMessage:
+		}
+		if size <= maxMessage {
 			b.left = int(size)
 			return nil
 		}
@@ -153,8 +157,8 @@ func (b *busSocket) closeCame() {
 	b.came = nil
 }
 
-// sort is called with each message when it has been read. It keeps the descriptor of an answer, and closes all others.
-func (b *busSocket) sort(msg *dbus.Message) {
+// received is called with each message when it has been read. It keeps the descriptor of an answer, and closes all others.
+func (b *busSocket) received(msg *dbus.Message) {
 	if msg.Type == dbus.TypeMethodReply && len(b.came) == 1 {
 		b.dropAnswer()
 		b.answer <- os.NewFile(uintptr(b.came[0]), "descriptor from the system bus")

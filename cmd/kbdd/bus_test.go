@@ -194,6 +194,33 @@ func TestDescriptorsOfStrangersAreClosed(t *testing.T) {
 	}
 }
 
+// TestDescriptorsOfABusThatEndsAreClosed has the bus end in the middle of a message: of one that is taken, and of one that is not.
+func TestDescriptorsOfABusThatEndsAreClosed(t *testing.T) {
+	for _, size := range []uint32{100, 2 * maxMessage} {
+		l, b := connectToFakeBus(t)
+		null, err := os.Open(os.DevNull)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := countDescriptors(t)
+		head := make([]byte, messageHead)
+		head[0] = 'l'
+		binary.LittleEndian.PutUint32(head[4:], size)
+		if _, _, err := b.conn.WriteMsgUnix(append(head, 1), unix.UnixRights(int(null.Fd())), nil); err != nil {
+			t.Fatal(err)
+		}
+		b.conn.CloseWrite()
+		<-l.bus.Context().Done()
+		l.bus.Close() // which is under way
+		b.conn.Close()
+		// The connection has two ends here.
+		if n := countDescriptors(t) - (before - 2); n != 0 {
+			t.Errorf("%d bytes: %d descriptors are left open", size, n)
+		}
+		null.Close()
+	}
+}
+
 func TestLargeMessagesAreLeftOut(t *testing.T) {
 	l, b := connectToFakeBus(t)
 	for i, c := range []struct {
