@@ -53,7 +53,7 @@ func (w *work) set(inUse bool, err error, hang chan struct{}) {
 	w.inUse, w.err, w.hang = inUse, err, hang
 }
 
-// watched runs a guard that tells its dog every second, and compares what it heard.
+// watched runs a guard that tells its dog every second, and compares what it heard in play. Who hangs then goes on after that.
 func watched(t *testing.T, want []string, play func(*guard, *work)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -64,9 +64,13 @@ func watched(t *testing.T, want []string, play func(*guard, *work)) {
 		synctest.Wait()
 		time.Sleep(time.Second / 2)
 		play(g, w)
-		cancel()
+		synctest.Wait()
 		dog.mu.Lock()
 		defer dog.mu.Unlock()
+		cancel()
+		if w.hang != nil {
+			close(w.hang)
+		}
 		if !slices.Equal(dog.heard, want) {
 			t.Errorf("the watchdog heard %q, want %q", dog.heard, want)
 		}
@@ -95,11 +99,8 @@ func TestWatchdogHearsNothingOfKbddThatHangs(t *testing.T) {
 		w.set(true, nil, nil)
 		g.begun.put()
 		time.Sleep(1100 * time.Millisecond)
-		hang := make(chan struct{})
-		w.set(true, nil, hang)
+		w.set(true, nil, make(chan struct{}))
 		time.Sleep(time.Minute)
-		w.set(false, nil, nil)
-		close(hang)
 	})
 }
 
@@ -132,12 +133,10 @@ func TestWatchdogWatchesAKbddThatHangsSinceASuspend(t *testing.T) {
 			want[3] = "1m1.1s alive"
 		}
 		watched(t, want, func(g *guard, w *work) {
-			hang := make(chan struct{})
-			defer close(hang)
 			w.set(true, nil, nil)
 			g.begun.put()
 			synctest.Wait()
-			w.set(true, nil, hang)
+			w.set(true, nil, make(chan struct{}))
 			time.Sleep(600 * time.Millisecond)
 			g.sleep(true)
 			play(g)
