@@ -143,19 +143,9 @@ func (b *fakeBus) sendIn(order binary.ByteOrder, msg *dbus.Message, descriptors 
 
 func TestDescriptorsOfStrangersAreClosed(t *testing.T) {
 	l, b := connectToFakeBus(t)
-	theirs, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer theirs.Close()
-	ours, err := os.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ours.Close()
+	theirs, ours := openDescriptor(t), openDescriptor(t)
 	fd := int(theirs.Fd())
 	b.inhibitor = int(ours.Fd())
-	before := countDescriptors(t)
 	const invalid = "an invalid message"
 	for name, send := range map[string]func(){
 		"one":                func() { b.signal(0, []any{dbus.UnixFD(fd)}) },
@@ -175,8 +165,8 @@ func TestDescriptorsOfStrangersAreClosed(t *testing.T) {
 				if _, err := l.suspends(t.Context()); err != nil {
 					t.Fatalf("%s: %v", name, err)
 				}
-				if n := countDescriptors(t); n != before {
-					t.Errorf("%s: %d descriptors are left open", name, n-before)
+				if n := countOpen(t, theirs); n != 1 {
+					t.Errorf("%s: it is open %d times, want once", name, n)
 				}
 			}
 			inhibitor, err := l.inhibit()
@@ -186,10 +176,10 @@ func TestDescriptorsOfStrangersAreClosed(t *testing.T) {
 			if !isSame(t, inhibitor, ours) {
 				t.Errorf("%s: the inhibitor is another file than was sent", name)
 			}
-			if n := countDescriptors(t); n != before+1 {
-				t.Errorf("%s: %d descriptors are left open", name, n-before-1)
-			}
 			inhibitor.Close()
+			if n, m := countOpen(t, theirs), countOpen(t, ours); n != 1 || m != 1 {
+				t.Errorf("%s: it is open %d times, and the inhibitor %d times, want once each", name, n, m)
+			}
 		}
 	}
 }
@@ -198,26 +188,20 @@ func TestDescriptorsOfStrangersAreClosed(t *testing.T) {
 func TestDescriptorsOfABusThatEndsAreClosed(t *testing.T) {
 	for _, size := range []uint32{100, 2 * maxMessage} {
 		l, b := connectToFakeBus(t)
-		null, err := os.Open(os.DevNull)
-		if err != nil {
-			t.Fatal(err)
-		}
-		before := countDescriptors(t)
+		theirs := openDescriptor(t)
 		head := make([]byte, messageHead)
 		head[0] = 'l'
 		binary.LittleEndian.PutUint32(head[4:], size)
-		if _, _, err := b.conn.WriteMsgUnix(append(head, 1), unix.UnixRights(int(null.Fd())), nil); err != nil {
+		if _, _, err := b.conn.WriteMsgUnix(append(head, 1), unix.UnixRights(int(theirs.Fd())), nil); err != nil {
 			t.Fatal(err)
 		}
 		b.conn.CloseWrite()
 		<-l.bus.Context().Done()
 		l.bus.Close() // which is under way
 		b.conn.Close()
-		// The connection has two ends here.
-		if n := countDescriptors(t) - (before - 2); n != 0 {
-			t.Errorf("%d bytes: %d descriptors are left open", size, n)
+		if n := countOpen(t, theirs); n != 1 {
+			t.Errorf("%d bytes: it is open %d times, want once", size, n)
 		}
-		null.Close()
 	}
 }
 
@@ -293,11 +277,28 @@ func isSame(t *testing.T, a, b *os.File) bool {
 	return os.SameFile(stA, stB)
 }
 
-func countDescriptors(t *testing.T) int {
+// openDescriptor is a file of its own, that is closed with the test.
+func openDescriptor(t *testing.T) *os.File {
 	t.Helper()
-	links, err := os.ReadDir("/proc/self/fd")
+	f, err := os.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return len(links)
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// countOpen is how many descriptors this process has of a file.
+func countOpen(t *testing.T, f *os.File) (n int) {
+	t.Helper()
+	links, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, link := range links {
+		if target, err := os.Readlink(link); err == nil && target == f.Name() {
+			n++
+		}
+	}
+	return n
 }
