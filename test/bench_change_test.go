@@ -5,8 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"kbdd/test/machine"
 )
 
@@ -14,8 +12,8 @@ import (
 const changeTimes = 20
 
 // BenchmarkChange takes the time that a keyboard takes to change hands, with no key held: from the node of one that is plugged in
-// until it is muted, from a switch of terminals until it is given back, and of open(2) and close(2). Each is the longest of
-// some tries.
+// until it is muted, from a switch of terminals until it is given back, from the R of Alt-SysRq-R likewise, with a holder that does
+// not read, and of open(2) and close(2). Each is the longest of some tries.
 func BenchmarkChange(tb *testing.B) {
 	b := newBench(tb, 1)
 	startKbdd(b)
@@ -24,10 +22,7 @@ func BenchmarkChange(tb *testing.B) {
 	took := func(what string, begin time.Time) { longest[what] = max(longest[what], time.Since(begin)) }
 	for range changeTimes {
 		begin := time.Now()
-		fd, err := uninterrupted(func() (int, error) { return unix.Open(kbd0, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
-		if err != nil {
-			b.Fatal(err)
-		}
+		d := openFresh(b, os.O_RDONLY)
 		took("open-ms", begin)
 
 		plugged := machine.NewUinput(b, machine.UinputConfig{Name: "plugged in"})
@@ -48,8 +43,19 @@ func BenchmarkChange(tb *testing.B) {
 		machine.WaitUntil(b, "the keyboard is muted again", func() bool { return muted(b, keyboard.Node()) })
 
 		begin = time.Now()
-		unix.Close(fd)
+		d.close()
 		took("close-ms", begin)
+
+		hung := openFresh(b, os.O_RDONLY)
+		keyboard.Press(machine.KeyLeftAlt)
+		keyboard.Press(machine.KeySysRq)
+		begin = time.Now()
+		keyboard.Tap(machine.KeyR)
+		keyboard.Release(machine.KeySysRq)
+		keyboard.Release(machine.KeyLeftAlt)
+		waitGivenBack(b, keyboard)
+		took("sysrq-r-ms", begin)
+		hung.close()
 	}
 	for what, d := range longest {
 		b.ReportMetric(float64(d.Microseconds())/1000, what)

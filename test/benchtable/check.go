@@ -15,6 +15,7 @@ const (
 	maxJoin     = 100  // ms, from the node of a keyboard that is plugged in until it is muted
 	maxWatched  = 300  // wake-ups a minute for a watchdog that wants to hear of kbdd each second, while a device is open
 	maxSwitch   = 50   // ms, from a switch of terminals until the keyboard is given back
+	maxSysRqR   = 50   // ms, from Alt-SysRq-R likewise
 )
 
 // check tells all that is beyond its limit, and all that is missing.
@@ -64,6 +65,9 @@ func (r *results) check() error {
 	}
 	if took := p.get(r.Instructions, "Change", "switch-ms"); took > maxSwitch {
 		fail("another terminal has the keyboard after %s ms, more than %d", number(took), maxSwitch)
+	}
+	if took := p.get(r.Instructions, "Change", "sysrq-r-ms"); took > maxSysRqR {
+		fail("the console has the keyboard %s ms after Alt-SysRq-R, more than %d", number(took), maxSysRqR)
 	}
 	for half, all := range map[string]figures{"instructions": r.Instructions, "real time": r.Real} {
 		for _, name := range slices.Sorted(maps.Keys(all)) {

@@ -12,7 +12,7 @@ func good() results {
 	half := func() figures {
 		all := figures{
 			"Start":  {"ready-ms": 10, "binary-MiB": 9},
-			"Change": {"open-ms": 8, "close-ms": 1, "join-ms": 9, "switch-ms": 12},
+			"Change": {"open-ms": 8, "close-ms": 1, "join-ms": 9, "switch-ms": 12, "sysrq-r-ms": 3},
 		}
 		for _, path := range paths {
 			all["Latency/"+path.name] = map[string]float64{"p50-us": 15, "p99-us": 17, "p99.9-us": 19}
@@ -96,6 +96,10 @@ func TestCheck(t *testing.T) {
 		{
 			"late to switch", func(r *results) { r.Instructions["Change"]["switch-ms"] = 51 },
 			"another terminal has the keyboard after 51 ms, more than 50",
+		},
+		{
+			"late to be taken away", func(r *results) { r.Instructions["Change"]["sysrq-r-ms"] = 51 },
+			"the console has the keyboard 51 ms after Alt-SysRq-R, more than 50",
 		},
 		{"two at once", func(r *results) {
 			r.Instructions["Start"]["ready-ms"] = 60

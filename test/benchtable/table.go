@@ -135,6 +135,7 @@ var changes = []struct{ unit, words string }{
 	{"close-ms", "the last close(2)"},
 	{"join-ms", "one is plugged in, until it is muted"},
 	{"switch-ms", "the terminal is switched, until it is given back"},
+	{"sysrq-r-ms", "Alt-SysRq-R is typed, until it is given back by one who does not read"},
 }
 
 func (r *results) rest(p *page) {
