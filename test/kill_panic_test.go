@@ -58,7 +58,7 @@ var killPanics = []killPanic{
 	{"keyboard's thread", "kbdd/kbd/input.(*Keyboard).run", "kbdd/kbd/input.(*stream).take", nil, reads, nil, nobody | supervisor | systemd},
 	{"keyboard's thread under the lock", "kbdd/kbd/input.(*Keyboard).run", "kbdd/kbd.(*port).keyLocked", nil, reads, nil, nobody | systemd},
 	{"keyboard is taken", "kbdd/kbd/input.(*Keyboard).change", "kbdd/kbd/input.settle", nil, noReader, openAndClose, nobody | systemd},
-	{"keyboard is given back", "kbdd/kbd/input.(*Keyboard).giveBack", "kbdd/kbd/input.gate.lockWithin", nil, ends, endReader, nobody | systemd},
+	{"keyboard is given back", "kbdd/kbd/input.(*Keyboard).giveBack", "kbdd/kbd/input.(*gate).lockWithin", nil, ends, endReader, nobody | systemd},
 	{"keyboards have changed hands", "kbdd/kbd.(*Service).changedLocked", "", nil, noReader, hangThenTakeAway, nobody | systemd},
 	{"keyboards come and go", "kbdd/kbd/input.(*Watcher).Run", "kbdd/kbd/input.(*Watcher).addLocked", nil, reads, announceKeyboard, nobody | systemd},
 	{"terminals", "kbdd/kbd/vt.(*Console).Watch", "kbdd/kbd.(*Service).switched", nil, noReader, hang, nobody | systemd},

@@ -73,7 +73,7 @@ type Keyboard struct {
 
 	// For giveBack, which waits for the keyboard to become neutral.
 	news chan struct{} // has a token when there is reason to look again
-	gate gate          // locked by run from before events are read until they are delivered
+	gate *gate         // locked by run from before events are read until they are delivered
 }
 
 // newKeyboard is the keyboard that info tells of. Nothing is opened yet.

@@ -3,6 +3,7 @@ package input
 import (
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -761,6 +762,33 @@ func TestGateIsWaitedForHoweverLateItIs(t *testing.T) {
 		g.Unlock()
 		if !g.lockWithin(-time.Millisecond) {
 			t.Error("a gate that nobody has is not locked")
+		}
+	})
+}
+
+func TestGateForgetsNobodyWhoWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // which fails if all wait
+		const visitors, visits = 8, 1000
+		g := newGate()
+		inside := 0
+		for i := range visitors {
+			go func() {
+				for range visits {
+					if i%2 == 0 {
+						g.Lock()
+					} else if !g.lockWithin(time.Hour) {
+						t.Error("somebody has waited for an hour")
+						return
+					}
+					inside++
+					runtime.Gosched()
+					g.Unlock()
+				}
+			}()
+		}
+		synctest.Wait()
+		if inside != visitors*visits {
+			t.Errorf("%d of %d have been inside", inside, visitors*visits)
 		}
 	})
 }
