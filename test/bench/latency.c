@@ -93,7 +93,8 @@ int latency_main(int argc, char **argv) {
 
 	if (check("fork", fork()) == 0)
 		typist(shared, count, pause);
-	char buf[64 * sizeof(struct input_event)];
+	// In one page: a server of FUSE has those pinned that it fills, and the stack begins where chance has it.
+	static _Alignas(4096) char buf[64 * sizeof(struct input_event)];
 	for (uint32_t i = 0; i < count; i++) {
 		__atomic_store_n(&shared->wanted, i + 1, __ATOMIC_RELEASE);
 		wakeAll(&shared->wanted);
