@@ -217,7 +217,7 @@ func (d *Device) serve() error {
 
 // Yield has those run first who wait for this CPU, which may be clients that were answered: they are in more of a hurry than
 // who answered them, with what is left to do. With nobody waiting it costs next to nothing.
-func Yield() { _, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
+func Yield() { _, _, _ = syscall.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
 // drop ends what the kernel no longer asks for.
 func (d *Device) drop() {

@@ -117,7 +117,7 @@ func (h *Handle) answerFirstLocked() bool {
 	}
 	h.noteLocked()
 	taken := h.dev.send(msg, r.unique, err) == nil
-	h.parked = slices.Delete(h.parked, 0, 1)
+	h.parked = append(h.parked[:0], h.parked[1:]...)
 	switch {
 	case taken:
 		h.refused = h.refused[n:]

@@ -171,7 +171,7 @@ func notifyPollMessage(kh uint64) (msg [outHeaderSize + 8]byte) {
 // which costs more than the call, and looks after it every 20 us for some time after.
 func readMessage(fd int, buf []byte) (int, error) {
 	for {
-		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(buf))), uintptr(len(buf)))
+		n, _, errno := syscall.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(buf))), uintptr(len(buf)))
 		switch {
 		case errno == unix.EINTR:
 		case errno == unix.EAGAIN:
@@ -188,7 +188,7 @@ func readMessage(fd int, buf []byte) (int, error) {
 
 // writeMessage sends msg in one write(2). /dev/cuse takes a whole message or none, and never makes the writer wait.
 func writeMessage(fd int, msg []byte) error {
-	n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(msg))), uintptr(len(msg)))
+	n, _, errno := syscall.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(msg))), uintptr(len(msg)))
 	switch {
 	case errno != 0:
 		return errno

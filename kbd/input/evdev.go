@@ -194,7 +194,7 @@ func (n *evdevNode) Read(gate sync.Locker, take func([]evdev.InputEvent) (done b
 func (n *evdevNode) read(events []evdev.InputEvent) (int, error) {
 	size := uintptr(len(events) * eventSize)
 	for {
-		count, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(n.fd), uintptr(unsafe.Pointer(unsafe.SliceData(events))), size)
+		count, _, errno := syscall.RawSyscall(unix.SYS_READ, uintptr(n.fd), uintptr(unsafe.Pointer(unsafe.SliceData(events))), size)
 		switch errno {
 		case 0:
 			return int(count) / eventSize, nil
