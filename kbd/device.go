@@ -115,7 +115,7 @@ func (d *Device) exclusiveLocked() bool {
 
 // keyLocked puts a press or release into the queues of all files, if it changes the merged keyboard: a key is down
 // while it is down on any of them. It returns the files that have something new.
-func (d *Device) keyLocked(now time.Time, key scancode.Key, pressed bool) []*File {
+func (d *Device) keyLocked(now time.Duration, key scancode.Key, pressed bool) []*File {
 	if pressed {
 		d.down[key]++
 		if d.down[key] != 1 {

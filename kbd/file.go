@@ -46,14 +46,14 @@ type File struct {
 
 	// The timer calls tick. While keys are typed it is not set anew for each of them, but left to find, too early, that
 	// there is nothing to repeat yet.
-	timer *time.Timer // nil before its first use
-	due   time.Time   // when it fires; zero when it does not
+	timer *time.Timer   // nil before its first use
+	due   time.Duration // when it fires; 0 when it does not
 
-	unreadSince  time.Time // since when the client leaves unread what there is; zero: there is nothing, or nobody looks
+	unreadSince  time.Duration // since when the client leaves unread what there is; 0: there is nothing, or nobody looks
 	stallWatched bool
 
-	readBy    time.Time   // when a read that waits returns empty-handed; zero: never; see emptyReadLocked
-	readTimer *time.Timer // calls readIsDue then; nil before its first use
+	readBy    time.Duration // when a read that waits returns empty-handed; 0: never; see emptyReadLocked
+	readTimer *time.Timer   // calls readIsDue then; nil before its first use
 }
 
 // An Opener is who opened a file.
@@ -76,7 +76,7 @@ func newFileLocked(d *Device, opener Opener, flags int, wake func()) *File {
 func (f *File) console() Console { return f.device.service.Console }
 
 // keyLocked queues the scancodes of a press or release. A release whose press this file has not seen has none.
-func (f *File) keyLocked(now time.Time, key scancode.Key, pressed bool) {
+func (f *File) keyLocked(now time.Duration, key scancode.Key, pressed bool) {
 	if f.hearsLocked() {
 		f.keyboard.Key(now, key, pressed)
 	}
@@ -94,7 +94,7 @@ func (f *File) Read(p []byte) (int, error) {
 	if n == 0 && len(p) > 0 {
 		return f.emptyReadLocked()
 	}
-	f.readBy = time.Time{}
+	f.readBy = 0
 	f.countReadLocked()
 	return n, nil
 }
@@ -114,25 +114,25 @@ func (f *File) Poll() uint32 {
 }
 
 // armLocked sees that tick is called by the time that the keyboard asks for.
-func (f *File) armLocked(now time.Time) {
+func (f *File) armLocked(now time.Duration) {
 	next, ok := f.keyboard.Next()
 	switch {
-	case !ok || f.closed || !f.due.IsZero() && !f.due.After(next):
+	case !ok || f.closed || f.due != 0 && f.due <= next:
 		return
 	case f.timer == nil:
-		f.timer = time.AfterFunc(next.Sub(now), f.tick)
+		f.timer = time.AfterFunc(next-now, f.tick)
 	default:
-		f.timer.Reset(next.Sub(now))
+		f.timer.Reset(next - now)
 	}
 	f.due = next
 }
 
 // tick has the key repeat that is held.
 func (f *File) tick() {
-	now := time.Now()
+	now := clock()
 	s := f.device.service
 	s.mu.Lock()
-	f.due = time.Time{}
+	f.due = 0
 	f.keyboard.Tick(now)
 	f.armLocked(now)
 	s.mu.Unlock()
@@ -167,7 +167,7 @@ func (f *File) command(p []byte) error {
 		if f.keyboard.Set() != set {
 			f.device.service.changedLocked(nil)
 		}
-		f.armLocked(time.Now())
+		f.armLocked(clock())
 		return nil
 	})
 }

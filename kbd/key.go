@@ -12,7 +12,7 @@ import (
 // key takes one press or release of a keyboard to all who hear it. It runs in the thread that has read the key, which goes all
 // the way to the clients' reads.
 func (s *Service) key(p *port, key scancode.Key, pressed bool) {
-	now := time.Now()
+	now := clock()
 	s.mu.Lock()
 	var act action
 	on := s.settings.Chords
@@ -45,7 +45,7 @@ func (p *port) holdsLocked(keys keySet) bool {
 }
 
 // keyLocked has the port's target hear a press or release, and returns the files that have something new.
-func (p *port) keyLocked(now time.Time, key scancode.Key, pressed bool) []*File {
+func (p *port) keyLocked(now time.Duration, key scancode.Key, pressed bool) []*File {
 	if p.target == nil {
 		return nil // on its way back to the console
 	}
@@ -68,11 +68,11 @@ func (s *Service) lost(p *port) {
 		}
 	}
 	s.mu.Unlock()
-	s.wake(time.Now(), files)
+	s.wake(clock(), files)
 }
 
 // wake brings files what was queued for them.
-func (s *Service) wake(now time.Time, files []*File) {
+func (s *Service) wake(now time.Duration, files []*File) {
 	if len(files) == 0 {
 		return
 	}

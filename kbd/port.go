@@ -2,7 +2,6 @@ package kbd
 
 import (
 	"fmt"
-	"time"
 
 	"kbdd/scancode"
 )
@@ -138,7 +137,7 @@ func (p *port) moveLocked(target *Device) {
 	if target == p.target {
 		return
 	}
-	now := time.Now()
+	now := clock()
 	for key := range p.down.all() {
 		p.keyLocked(now, key, false)
 	}

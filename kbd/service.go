@@ -205,7 +205,7 @@ func (s *Service) wakeAll() {
 		files = append(files, d.files...)
 	}
 	s.mu.Unlock()
-	s.wake(time.Now(), files)
+	s.wake(clock(), files)
 }
 
 func (s *Service) devicesLocked() []*Device {

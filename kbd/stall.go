@@ -6,12 +6,12 @@ import "time"
 // keyboard must not.
 
 // watchStallLocked sees that the file is looked at when its time may be up.
-func (f *File) watchStallLocked(now time.Time) {
+func (f *File) watchStallLocked(now time.Duration) {
 	limit := f.device.service.settings.StallTimeout
 	if limit <= 0 || !f.listens || f.keyboard.Len() == 0 {
 		return
 	}
-	if f.unreadSince.IsZero() {
+	if f.unreadSince == 0 {
 		f.unreadSince = now
 	}
 	if !f.stallWatched {
@@ -23,11 +23,11 @@ func (f *File) watchStallLocked(now time.Time) {
 // countReadLocked notes that the client has read.
 func (f *File) countReadLocked() {
 	switch {
-	case f.unreadSince.IsZero():
+	case f.unreadSince == 0:
 	case f.keyboard.Len() == 0:
-		f.unreadSince = time.Time{}
+		f.unreadSince = 0
 	default:
-		f.unreadSince = time.Now()
+		f.unreadSince = clock()
 	}
 }
 
@@ -37,10 +37,10 @@ func (f *File) checkStall() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	limit := s.settings.StallTimeout
-	left := time.Until(f.unreadSince.Add(limit))
+	left := f.unreadSince + limit - clock()
 	switch {
-	case f.closed || f.revoked || f.unreadSince.IsZero() || limit <= 0:
-		f.stallWatched, f.unreadSince = false, time.Time{}
+	case f.closed || f.revoked || f.unreadSince == 0 || limit <= 0:
+		f.stallWatched, f.unreadSince = false, 0
 	case left > 0:
 		time.AfterFunc(left, f.checkStall)
 	default:

@@ -146,8 +146,8 @@ func (c *counts) closeLocked(f *File) {
 }
 
 // countKey counts a key that its readers have been told of. It went on its way at the time since.
-func (s *Service) countKey(since time.Time) {
-	took := time.Since(since)
+func (s *Service) countKey(since time.Duration) {
+	took := clock() - since
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.counts.keys++

@@ -40,7 +40,7 @@ func newTermios() (t [termios2Size]byte) {
 
 func (f *File) setTermiosLocked(c *cuse.Ioctl) error {
 	copy(f.termios[:], c.In)
-	f.readBy = time.Time{}
+	f.readBy = 0
 	return nil
 }
 
@@ -68,19 +68,19 @@ func (f *File) emptyReadLocked() (int, error) {
 	if lflag&unix.ICANON != 0 || f.termios[offCc+unix.VMIN] != 0 {
 		return 0, cuse.ErrWouldBlock
 	}
-	now, limit := time.Now(), time.Duration(f.termios[offCc+unix.VTIME])*time.Second/10
-	if f.readBy.IsZero() && limit > 0 {
-		f.readBy = now.Add(limit)
+	now, limit := clock(), time.Duration(f.termios[offCc+unix.VTIME])*time.Second/10
+	if f.readBy == 0 && limit > 0 {
+		f.readBy = now + limit
 		if f.readTimer == nil {
 			f.readTimer = time.AfterFunc(limit, f.readIsDue)
 		} else {
 			f.readTimer.Reset(limit)
 		}
 	}
-	if now.Before(f.readBy) {
+	if now < f.readBy {
 		return 0, cuse.ErrWouldBlock
 	}
-	f.readBy = time.Time{}
+	f.readBy = 0
 	return 0, nil
 }
 
@@ -90,7 +90,7 @@ func (f *File) readIsDue() {
 	s := f.device.service
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !time.Now().Before(f.readBy) {
-		f.readBy = time.Time{}
+	if clock() >= f.readBy {
+		f.readBy = 0
 	}
 }

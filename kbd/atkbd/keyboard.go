@@ -58,9 +58,10 @@ func (k *Keyboard) powerOn() {
 	k.SetLEDs(k.powerOnLEDs)
 }
 
-// Key tells that the key was pressed or released at the time now. Autorepeat is not passed: the keyboard makes its own.
-// A key without a code in the selected set is none of this keyboard's: it sends nothing and stops no other's repeat.
-func (k *Keyboard) Key(now time.Time, key scancode.Key, pressed bool) {
+// Key tells that the key was pressed or released at the time now, by a clock of the caller's that never goes back.
+// Autorepeat is not passed: the keyboard makes its own. A key without a code in the selected set is none of this
+// keyboard's: it sends nothing and stops no other's repeat.
+func (k *Keyboard) Key(now time.Duration, key scancode.Key, pressed bool) {
 	switch {
 	case !k.Set().Has(key):
 		if pressed {
@@ -73,7 +74,7 @@ func (k *Keyboard) Key(now time.Time, key scancode.Key, pressed bool) {
 	}
 }
 
-func (k *Keyboard) press(now time.Time, key scancode.Key) {
+func (k *Keyboard) press(now time.Duration, key scancode.Key) {
 	k.startRepeat(now, key)
 	if k.breaks(key) {
 		k.held.add(key)

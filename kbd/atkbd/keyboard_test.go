@@ -8,7 +8,7 @@ import (
 	"kbdd/scancode"
 )
 
-var epoch = time.Unix(0, 0)
+const epoch time.Duration = 0
 
 func tap(k *Keyboard, key scancode.Key) {
 	k.Key(epoch, key, true)
@@ -229,12 +229,12 @@ func TestLateTickMakesUpForNothing(t *testing.T) {
 	k := New(0)
 	k.Key(epoch, scancode.KeyA, true)
 	readAll(k)
-	late := epoch.Add(time.Minute)
+	late := epoch + time.Minute
 	k.Tick(late)
 	if got := readAll(k); !bytes.Equal(got, mustHex("1e")) {
 		t.Errorf("% x, want one repeat", got)
 	}
-	if at, ok := k.Next(); !ok || !at.After(late) {
+	if at, ok := k.Next(); !ok || at <= late {
 		t.Errorf("the next is due at %v, %v", at, ok)
 	}
 }

@@ -15,8 +15,8 @@ const repeatRoom = 16
 
 // A repeat is the typematic key and its timing.
 type repeat struct {
-	key           scancode.Key // the key pressed last, if it repeats, is down and none was pressed since; or 0
-	at            time.Time    // when the key repeats next
+	key           scancode.Key  // the key pressed last, if it repeats, is down and none was pressed since; or 0
+	at            time.Duration // when the key repeats next
 	delay, period time.Duration
 }
 
@@ -28,29 +28,29 @@ func (r *repeat) set(b byte) {
 }
 
 // startRepeat has the key repeat that was pressed last, if it does at all; the one before it repeats no more.
-func (k *Keyboard) startRepeat(now time.Time, key scancode.Key) {
+func (k *Keyboard) startRepeat(now time.Duration, key scancode.Key) {
 	k.stopRepeat()
 	if k.repeats(key) {
 		k.repeat.key = key
-		k.repeat.at = now.Add(k.repeat.delay)
+		k.repeat.at = now + k.repeat.delay
 	}
 }
 
-func (k *Keyboard) stopRepeat() { k.repeat.key, k.repeat.at = 0, time.Time{} }
+func (k *Keyboard) stopRepeat() { k.repeat.key, k.repeat.at = 0, 0 }
 
 // Next tells when Tick is due, if it is.
-func (k *Keyboard) Next() (at time.Time, ok bool) {
+func (k *Keyboard) Next() (at time.Duration, ok bool) {
 	return k.repeat.at, k.repeat.key != 0
 }
 
 // Tick tells that it is now. If the key that is held is due to repeat, it does, once: a late Tick makes up for nothing.
-func (k *Keyboard) Tick(now time.Time) {
-	if k.repeat.key == 0 || now.Before(k.repeat.at) {
+func (k *Keyboard) Tick(now time.Duration) {
+	if k.repeat.key == 0 || now < k.repeat.at {
 		return
 	}
-	k.repeat.at = k.repeat.at.Add(k.repeat.period)
-	if !now.Before(k.repeat.at) {
-		k.repeat.at = now.Add(k.repeat.period)
+	k.repeat.at += k.repeat.period
+	if now >= k.repeat.at {
+		k.repeat.at = now + k.repeat.period
 	}
 	if k.out.n > repeatRoom-scancode.MaxLen {
 		return
