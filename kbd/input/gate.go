@@ -8,8 +8,9 @@ import (
 // A gate is a lock for which one can wait no longer than one likes. It costs next to nothing while nobody waits. Who waits has
 // no turn: another may lock it first.
 type gate struct {
-	locked atomic.Bool
-	freed  chan struct{} // has a token if it was unlocked since somebody last looked
+	locked  atomic.Bool
+	waiting atomic.Int32  // how many wait
+	freed   chan struct{} // has a token if it was unlocked since one of them last looked
 }
 
 func newGate() *gate { return &gate{freed: make(chan struct{}, 1)} }
@@ -17,13 +18,16 @@ func newGate() *gate { return &gate{freed: make(chan struct{}, 1)} }
 func (g *gate) tryLock() bool { return g.locked.CompareAndSwap(false, true) }
 
 func (g *gate) Lock() {
-	for !g.tryLock() {
-		<-g.freed
+	if !g.tryLock() {
+		g.lockBy(nil)
 	}
 }
 
 func (g *gate) Unlock() {
 	g.locked.Store(false)
+	if g.waiting.Load() == 0 { // who waits from now on looks again, and finds it unlocked
+		return
+	}
 	select {
 	case g.freed <- struct{}{}:
 	default:
@@ -32,12 +36,18 @@ func (g *gate) Unlock() {
 
 // lockWithin tells whether the gate is locked: not, if others have it for so long.
 func (g *gate) lockWithin(limit time.Duration) bool {
-	late := time.After(limit)
+	return g.tryLock() || g.lockBy(time.After(limit))
+}
+
+// lockBy is lockWithin, but waits until late.
+func (g *gate) lockBy(late <-chan time.Time) bool {
+	g.waiting.Add(1)
+	defer g.waiting.Add(-1)
 	for !g.tryLock() {
 		select {
 		case <-g.freed:
 		case <-late:
-			return false
+			return g.tryLock()
 		}
 	}
 	return true
