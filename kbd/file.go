@@ -78,6 +78,9 @@ func (f *File) console() Console { return f.device.service.Console }
 // keyLocked queues the scancodes of a press or release. A release whose press this file has not seen has none.
 func (f *File) keyLocked(now time.Duration, key scancode.Key, pressed bool) {
 	if f.hearsLocked() {
+		if f.keyboard.Len() == 0 { // whatever has emptied it
+			f.unreadSince = 0
+		}
 		f.keyboard.Key(now, key, pressed)
 	}
 }

@@ -74,7 +74,7 @@ func (f *File) listenLocked() (changing []<-chan struct{}) {
 }
 
 // countLocked brings the device up to date about whether the file listens. One that listens no more has its keys
-// released.
+// released, and may leave them unread.
 func (f *File) countLocked() {
 	listens := f.reads && !f.closed && !f.revoked && !f.device.service.ended && f.mode != kXlate && f.mode != kUnicode && f.frontLocked()
 	switch {
@@ -83,6 +83,7 @@ func (f *File) countLocked() {
 		f.device.listeners++
 	default:
 		f.keyboard.ReleaseAll()
+		f.unreadSince = 0
 		f.device.listeners--
 	}
 	f.listens = listens

@@ -288,7 +288,7 @@ func (s *scene) open(args []string) error {
 func (s *scene) ioctl(args []string) error {
 	cmd := map[string]uint32{
 		"KDSKBMODE": kdSKBMode, "KDSETLED": kdSetLED, "TIOCEXCL": unix.TIOCEXCL, "TIOCNXCL": unix.TIOCNXCL,
-		"VT_ACTIVATE": vtActivate, "VT_WAITACTIVE": vtWaitActive,
+		"VT_ACTIVATE": vtActivate, "VT_WAITACTIVE": vtWaitActive, "TCFLSH": unix.TCFLSH,
 	}[args[1]]
 	c := &cuse.Ioctl{Cmd: cmd}
 	if len(args) > 2 {
@@ -383,6 +383,7 @@ type fakeKeyboard struct {
 
 	stuck    error         // why it cannot be muted
 	settling chan struct{} // what Mute returns, if not nil
+	leaving  chan struct{} // what Unmute returns, if not nil
 	hangs    bool
 
 	mu      sync.Mutex
@@ -439,6 +440,9 @@ func (k *fakeKeyboard) Unmute() <-chan struct{} {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.deliver, k.lost, k.shared, k.leds = nil, nil, false, nil
+	if k.leaving != nil {
+		return k.leaving
+	}
 	return done
 }
 

@@ -39,7 +39,7 @@ func (f *File) checkStall() {
 	limit := s.settings.StallTimeout
 	left := f.unreadSince + limit - clock()
 	switch {
-	case f.closed || f.revoked || f.unreadSince == 0 || limit <= 0:
+	case f.unreadSince == 0 || f.keyboard.Len() == 0 || limit <= 0:
 		f.stallWatched, f.unreadSince = false, 0
 	case left > 0:
 		time.AfterFunc(left, f.checkStall)
