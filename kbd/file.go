@@ -231,7 +231,11 @@ func (f *File) remove() (changing []<-chan struct{}) {
 		}
 	}
 	s.viewLocked()
-	return f.listenLocked()
+	f.listenLocked()
+	if !f.reads {
+		return nil
+	}
+	return s.leavingLocked(d)
 }
 
 // await waits until keyboards have changed hands.

@@ -143,3 +143,14 @@ func (p *port) moveLocked(target *Device) {
 	}
 	p.target = target
 }
+
+// leavingLocked is what to wait for until the console has those keyboards behind d that are nobody's; nil: all such. They may be on
+// their way since long before.
+func (s *Service) leavingLocked(d *Device) (leaving []<-chan struct{}) {
+	for _, p := range s.ports {
+		if p.keyboard != nil && p.target == nil && (d == nil || d == s.kbd0 || d == p.device) {
+			leaving = append(leaving, p.keyboard.Unmute())
+		}
+	}
+	return leaving
+}

@@ -265,7 +265,8 @@ func (s *Service) HandOver() {
 			f.countLocked()
 		}
 	}
-	unmuted := s.routeLocked(nil)
+	s.routeLocked(nil)
+	unmuted := s.leavingLocked(nil)
 	s.mu.Unlock()
 	s.wakeAll()
 	ctx, cancel := context.WithTimeout(context.Background(), giveBackLimit)

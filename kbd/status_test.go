@@ -224,6 +224,42 @@ func TestOpenWaitsForItsOwnKeyboardsOnly(t *testing.T) {
 	})
 }
 
+// TestCloseWaitsForKeyboardsThatLeaveSinceBefore has a key held while the device is taken, closed and handed over.
+func TestCloseWaitsForKeyboardsThatLeaveSinceBefore(t *testing.T) {
+	for name, do := range map[string]func(s *scene){
+		"taken, then closed":      func(s *scene) { s.act("revoke kbd0\n close a") },
+		"taken, then handed over": func(s *scene) { s.act("revoke kbd0"); s.service.HandOver() },
+		"closed and handed over":  func(s *scene) { go s.files["a"].Close(); synctest.Wait(); s.service.HandOver() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, "plug A\n open w kbd0 write\n open a kbd0", func(s *scene) {
+				k := s.keyboards["A"]
+				k.leaving = make(chan struct{})
+				const held = 400 * time.Millisecond
+				begin := time.Now()
+				time.AfterFunc(held, func() { close(k.leaving) })
+				do(s)
+				if took := time.Since(begin); took < held {
+					t.Errorf("it is over after %v, and the console has the keyboard after %v", took, held)
+				}
+			})
+		})
+	}
+}
+
+func TestCloseOfAWriterWaitsForNoKeyboard(t *testing.T) {
+	inScene(t, "plug A\n open w kbd0 write\n open a kbd0", func(s *scene) {
+		k := s.keyboards["A"]
+		k.leaving = make(chan struct{})
+		begin := time.Now()
+		s.act("revoke kbd0\n close w")
+		if took := time.Since(begin); took > 0 {
+			t.Errorf("it has waited for %v", took)
+		}
+		close(k.leaving)
+	})
+}
+
 func TestMetricsCount(t *testing.T) {
 	inScene(t, "plug A\n open a kbd0\n open b kbd0\n tap A A\n close b\n wait 100ms\n tap A B\n close a\n tap A C", func(s *scene) {
 		m := s.service.Metrics()
