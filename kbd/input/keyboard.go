@@ -209,9 +209,9 @@ func (k *Keyboard) take(as use) bool {
 	k.mu.Unlock()
 	n, err := k.open()
 	if err == nil {
-		var hidden keySet
+		var h hidden
 		if as == muted {
-			hidden, err = settle(n, func() bool { return k.wants(muted) })
+			h, err = settle(n, func() bool { return k.wants(muted) })
 		}
 		if err == nil {
 			k.mu.Lock()
@@ -220,7 +220,7 @@ func (k *Keyboard) take(as use) bool {
 			if as == muted {
 				k.stream.pointer = k.pointer
 			}
-			k.stream.hide(hidden)
+			k.stream.hide(h)
 			k.turns.Store(k.turns.Load()&^1 + 2)
 			go k.run(n, k.stream, k.ended)
 			k.showLocked()

@@ -471,6 +471,68 @@ func TestHeldKeyOfAKeyboardThatRepeatsStaysHidden(t *testing.T) {
 	})
 }
 
+// A keyboard that repeats by itself repeats the key that was pressed last, and no other.
+func TestOfTheHeldKeysTheOneThatRepeatsStaysHidden(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.Bus = busI8042
+		d.node.press(shift)
+		d.node.press(a)
+		muted := d.Mute(d.deliver)
+		time.Sleep(NeutralLimit / 2)
+		d.node.repeat(a)
+		d.settles(muted, NeutralLimit)
+		d.want("", "42:1 30:1 30:2 30:0 42:0")
+		d.node.press(a)       // its next repeat
+		d.node.release(shift) // which the kernel takes to be up
+		d.node.press(shift)
+		d.node.press(b)
+		d.node.release(b)
+		d.node.release(shift)
+		d.node.release(a)
+		d.want("42:1 48:1 48:0 42:0", "")
+		d.settles(d.Unmute(), time.Millisecond)
+	})
+}
+
+func TestKeyThatWasPressedShortlyBeforeALateGrabStaysHiddenUntilItRepeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.Bus = busI8042
+		d.node.press(a)
+		muted := d.Mute(d.deliver)
+		time.Sleep(NeutralLimit - 10*time.Millisecond)
+		d.node.press(b)
+		d.settles(muted, 20*time.Millisecond)
+		d.want("", "30:1 48:1 30:0 48:0")
+		time.Sleep(time.Second - 10*time.Millisecond)
+		d.node.press(b) // its first repeat
+		d.node.release(b)
+		d.node.release(a)
+		d.want("", "")
+		d.settles(d.Unmute(), time.Millisecond)
+	})
+}
+
+func TestKeyThatWasTappedBeforeALateGrabStopsTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.Bus = busI8042
+		d.node.press(a)
+		muted := d.Mute(d.deliver)
+		time.Sleep(NeutralLimit / 2)
+		d.node.press(b)
+		d.node.release(b)
+		d.settles(muted, NeutralLimit)
+		d.want("", "30:1 48:1 48:0 30:0")
+		d.node.release(a) // which the kernel takes to be up
+		d.node.press(a)
+		d.node.release(a)
+		d.want("30:1 30:0", "")
+		d.settles(d.Unmute(), time.Millisecond)
+	})
+}
+
 func TestKeyPressedAtTheMomentOfTheGrabIsNotHalfHeard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t)

@@ -17,57 +17,103 @@ const deliverLimit = 50 * time.Millisecond
 
 var errUnwanted = errors.New("no longer wanted")
 
-// settle grabs n at a neutral moment, or after NeutralLimit with releases injected for the console. Those keys are
-// returned: to n's reader they are not down until pressed anew.
-func settle(n node, wanted func() bool) (hidden keySet, err error) {
+// settle grabs n at a neutral moment, or after NeutralLimit with releases injected for the console. To n's reader those keys
+// are not down until pressed anew; what is no press, but may look like one, is returned.
+func settle(n node, wanted func() bool) (h hidden, err error) {
 	deadline := time.Now().Add(NeutralLimit)
+	var last lastKey
 	for {
 		keys, err := n.Pressed()
 		if err != nil {
-			return hidden, err
+			return h, err
 		}
+		last.look(keys)
 		left := time.Until(deadline)
 		if !keys.empty() && left > 0 {
 			if err := n.Wait(left); err != nil {
-				return hidden, err
+				return h, err
 			}
 			// What is not a key Pressed leaves there, and the next Wait would not wait: for as long as a mouse moves.
-			if _, err := drain(n); err != nil {
-				return hidden, err
+			if _, err := drain(n, &last); err != nil {
+				return h, err
 			}
 			continue
 		}
 		if !wanted() {
-			return hidden, errUnwanted
+			return h, errUnwanted
 		}
 		if !keys.empty() {
 			if err := n.Release(keys); err != nil {
-				return hidden, err
+				return h, err
 			}
 		}
 		if err := n.Grab(); err != nil {
-			return hidden, err
+			return h, err
 		}
 		// A key that was pressed since the look at the keys may have been heard by the console. If so, it must hear
 		// the release too.
-		pressed, err := drain(n)
+		pressed, err := drain(n, &last)
 		if err != nil || pressed.empty() {
-			return keys, err
+			return last.hide(keys), err
 		}
 		for !pressed.empty() {
 			if pressed, err = letGo(n, pressed); err != nil {
-				return hidden, err
+				return h, err
 			}
 		}
+		last = lastKey{}
 	}
+}
+
+// A lastKey is the key that was pressed last before a grab, the only one that a keyboard may repeat by itself.
+type lastKey struct {
+	code      uint16    // 0: that is not known
+	repeatsBy time.Time // by when it has repeated, the next time, if it is held
+	down      keySet    // at the last look
+}
+
+// take has seen an event.
+func (l *lastKey) take(ev *evdev.InputEvent) {
+	switch {
+	case ev.Type == evdev.EV_KEY && ev.Value == 1:
+		l.code, l.repeatsBy = ev.Code, time.Now().Add(hardwareDelayMax)
+	case ev.Type == evdev.EV_KEY && ev.Value == 2:
+		l.code, l.repeatsBy = ev.Code, time.Now().Add(hardwareRepeatMax)
+	case ev.Type == evdev.EV_SYN && ev.Code == evdev.SYN_DROPPED:
+		l.code = 0
+	}
+}
+
+// look has seen which keys are down. Of one that is down since the last look the press may not have been seen.
+func (l *lastKey) look(down keySet) {
+	for code := range down.all() {
+		if code != l.code && !l.down.has(code) {
+			l.code = 0
+		}
+	}
+	l.down = down
+}
+
+// hide tells what of these keys, which are held, may seem to be pressed when it repeats.
+func (l *lastKey) hide(keys keySet) (h hidden) {
+	switch {
+	case l.code == 0:
+		return hidden{keys, time.Now().Add(hardwareRepeatMax)}
+	case keys.has(l.code):
+		h.until = l.repeatsBy
+		h.keys.add(l.code)
+	}
+	return h
 }
 
 // drain throws away what was not read yet, and tells the keys whose press was among it. Where the kernel's buffer has run
 // over those are all that are down.
-func drain(n node) (pressed keySet, err error) {
+func drain(n node, last *lastKey) (pressed keySet, err error) {
 	lost := false
 	err = n.TakeUnread(func(events []evdev.InputEvent) {
-		for _, ev := range events {
+		for i := range events {
+			ev := &events[i]
+			last.take(ev)
 			switch {
 			case ev.Type == evdev.EV_KEY && ev.Value == 1:
 				pressed.add(ev.Code)
@@ -123,7 +169,7 @@ func letGo(n node, pressed keySet) (again keySet, err error) {
 	if err := n.Grab(); err != nil {
 		return again, err
 	}
-	again, err = drain(n)
+	again, err = drain(n, new(lastKey))
 	for code := range pressed.all() {
 		again.add(code)
 	}

@@ -24,8 +24,7 @@ type stream struct {
 	held    keySet // down by the kernel, as far as it was read
 	dropped bool   // the kernel's buffer ran over; the events up to the next SYN_REPORT are not whole
 
-	hidden      keySet // held since before the grab, with an injected release behind them
-	hiddenUntil time.Time
+	hidden hidden
 
 	repeats   bool      // the keyboard repeats by itself
 	repeatsBy time.Time // by when it has repeated the key that was pressed last, if that is held
@@ -33,11 +32,16 @@ type stream struct {
 	watched bool // giveBack is to be told when something has been delivered
 }
 
-// hide has keys not count as pressed until they were up, or until that must have been seen, if their keyboard repeats by
-// itself: their next repeat looks like a press.
-func (s *stream) hide(keys keySet) {
+// hidden are keys that are held since before the grab, with an injected release behind them. If their keyboard repeats by itself,
+// the next repeat looks like a press: they do not count as pressed until they were up, or until that must have been seen.
+type hidden struct {
+	keys  keySet
+	until time.Time
+}
+
+func (s *stream) hide(h hidden) {
 	if s.repeats {
-		s.hidden, s.hiddenUntil = keys, time.Now().Add(hardwareRepeatMax)
+		s.hidden = h
 	}
 }
 
@@ -84,11 +88,11 @@ func (s *stream) expectRepeat(silence time.Duration) {
 }
 
 func (s *stream) press(code uint16) {
-	if s.hidden.has(code) {
-		if time.Now().Before(s.hiddenUntil) {
+	if s.hidden.keys.has(code) {
+		if time.Now().Before(s.hidden.until) {
 			return
 		}
-		s.hidden = keySet{}
+		s.hidden = hidden{}
 	}
 	if s.down.add(code) {
 		s.deliver(code, true)
@@ -96,7 +100,7 @@ func (s *stream) press(code uint16) {
 }
 
 func (s *stream) release(code uint16) {
-	s.hidden.remove(code)
+	s.hidden.keys.remove(code)
 	if s.down.remove(code) {
 		s.deliver(code, false)
 	}
