@@ -37,6 +37,7 @@ import (
 //	revoke kbd0       takes the device from those who have it open
 //	vt 2              terminal 2 gets the screen; with unseen, so far unnoticed
 //	share kbd1        the console is to hear what its readers do, from now on; mute kbd1: no longer
+//	sleep             the machine is about to suspend; wake: it has resumed
 //	wait 500ms
 //	restart           kbdd ends in order and another goes on; die: the first is killed. All keyboards are to be plugged in anew
 //
@@ -242,6 +243,8 @@ func (s *scene) try(verb string, args []string) error {
 		settings := s.service.settings
 		settings.Rules = append(settings.Rules, Rule{Fits: func(device, _ string) bool { return device == args[0] }, Mute: &mute})
 		s.service.Set(settings)
+	case "sleep", "wake":
+		s.service.Sleep(verb == "sleep")
 	case "wait":
 		d, err := time.ParseDuration(args[0])
 		time.Sleep(d)

@@ -130,6 +130,7 @@ type Service struct {
 	unview   context.CancelFunc // ends the watch over the terminals; nil while nothing is open; guarded by mu
 	blind    bool               // that watch has failed: no one knows who has the screen; guarded by mu
 	ended    bool               // no file listens any more; guarded by mu
+	asleep   bool               // the machine suspends; guarded by mu
 }
 
 // New is a service with no keyboard yet. It makes kbd0, and goes on with what an earlier service left.

@@ -38,6 +38,9 @@ func (f *File) checkStall() {
 	defer s.mu.Unlock()
 	limit := s.settings.StallTimeout
 	left := f.unreadSince + limit - clock()
+	if s.asleep {
+		left = limit
+	}
 	switch {
 	case f.unreadSince == 0 || f.keyboard.Len() == 0 || limit <= 0:
 		f.stallWatched, f.unreadSince = false, 0
@@ -49,5 +52,27 @@ func (f *File) checkStall() {
 		f.revokeLocked()
 		s.routeLocked(nil)
 		go s.settle()
+	}
+}
+
+// Sleep tells that the machine is about to suspend, and after that, that it is not any more. Meanwhile no program can read, and
+// none loses its keyboard for that.
+func (s *Service) Sleep(asleep bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asleep == asleep {
+		return
+	}
+	s.asleep = asleep
+	if asleep {
+		return
+	}
+	now := clock()
+	for _, d := range s.devicesLocked() {
+		for _, f := range d.files {
+			if f.unreadSince != 0 {
+				f.unreadSince = now
+			}
+		}
 	}
 }

@@ -34,7 +34,9 @@ func serveNodes(nodes *nodes, links *links, path string, conf config, log *slog.
 	if err != nil {
 		return false, err
 	}
-	sleeper := &sleeper{log: log, waiters: nodes.waiters, store: nodes.store, sleeping: guard.sleep, begun: newToken()}
+	sleeper := &sleeper{
+		log: log, waiters: nodes.waiters, store: nodes.store, sleeping: func(asleep bool) { guard.sleep(asleep); service.Sleep(asleep) }, begun: newToken(),
+	}
 	inUse := func() { guard.begun.put(); sleeper.begun.put() }
 	if service, err = newService(nodes, conf, inUse, log); err != nil {
 		return false, noDeviceError{err}
