@@ -65,17 +65,25 @@ const maxRefused = halfSize - fileRecordSize - maxParked*parkedRecordSize - maxC
 // touched: a file takes 2 pages of it.
 func RecordSize(files int) int { return headSize + inboxSize + min(files, maxSlots)*slotSize }
 
+var (
+	errMemory = errors.New("cuse: too little memory for a record")
+	errLabel  = fmt.Errorf("cuse: a label has %d bytes at most", maxLabel)
+)
+
 var recordMagic = [8]byte{'c', 'u', 's', 'e', 'f', 'i', 'l', 'e'}
 
 // NewRecord makes a record of memory that is all zero, for a device that is known by label to whoever resumes it. When as
 // many files are open as it has room for, the next open(2) is ENFILE.
 func NewRecord(mem []byte, label string) (*Record, error) {
-	if len(mem) < RecordSize(1) || len(label) > maxLabel {
-		return nil, fmt.Errorf("cuse: a record has %d bytes at least and a label of %d at most", RecordSize(1), maxLabel)
+	if len(mem) < RecordSize(1) {
+		return nil, errMemory
+	}
+	if len(label) > maxLabel {
+		return nil, errLabel
 	}
 	r := mapRecord(mem)
 	r.head.Version = recordVersion
-	r.head.LabelLen = uint32(copy(r.head.Label[:], label))
+	r.setLabel(label)
 	r.head.Magic = recordMagic
 	return r, nil
 }
@@ -84,7 +92,7 @@ func NewRecord(mem []byte, label string) (*Record, error) {
 // been the end of several servers in a row: then the device is to be closed, and a new one made.
 func OpenRecord(mem []byte) (*Record, error) {
 	if len(mem) < RecordSize(1) {
-		return nil, errors.New("cuse: too little memory for a record")
+		return nil, errMemory
 	}
 	r := mapRecord(mem)
 	switch {
@@ -108,7 +116,13 @@ func mapRecord(mem []byte) *Record {
 	}
 }
 
-// Label is what the record was made with.
+// setLabel has the record known by another label. To whoever finds it in the middle of that it has none.
+func (r *Record) setLabel(label string) {
+	atomic.StoreUint32(&r.head.LabelLen, 0)
+	atomic.StoreUint32(&r.head.LabelLen, uint32(copy(r.head.Label[:], label)))
+}
+
+// Label is what the record was made with, or what Relabel has given it.
 func (r *Record) Label() string { return string(r.head.Label[:r.head.LabelLen]) }
 
 // empty tells that no file is open, and no request unseen.

@@ -20,6 +20,20 @@ type RestoreFunc func(h *Handle, state []byte) (File, error)
 // wants the clients to know that the device is gone lets go of the other descriptors of /dev/cuse, too.
 func (d *Device) Keep(r *Record) { d.record = r }
 
+// Relabel gives the record of the device, if it has one, another label.
+func (d *Device) Relabel(label string) error {
+	d.sending.Lock() // so that Close does not freeze the record meanwhile
+	defer d.sending.Unlock()
+	switch {
+	case d.record == nil || d.record.frozen.Load():
+	case len(label) > maxLabel:
+		return errLabel
+	default:
+		d.record.setLabel(label)
+	}
+	return nil
+}
+
 // Resume goes on with the device that another server made and kept in r, over the same descriptor of /dev/cuse, which must
 // be in non-blocking mode. It owns conn from now on. That server must have ended, or its Close and Serve have returned.
 //

@@ -20,6 +20,7 @@ type port struct {
 	id       string   // of the keyboard
 	name     string   // of the keyboard, as Describe says
 	node     string   // likewise
+	label    string   // of the device's node
 	keyboard Keyboard // nil while it is unplugged
 	target   *Device  // who hears it: its own device, or kbd0; nil: the console
 	shared   bool     // the console hears it as well as target does
@@ -37,14 +38,18 @@ func (s *Service) Add(k Keyboard) error {
 	s.mu.Lock()
 	p.keyboard = k
 	p.name, p.node = k.Describe()
+	node, label := p.device.node(), p.label
+	p.label = node.Label
 	s.routeLocked(nil)
 	s.mu.Unlock()
 	s.settle()
-	if !isNew {
-		return nil
-	}
-	if err := s.MakeNode(p.device.node()); err != nil {
-		return fmt.Errorf("/dev/%s for %s: %w", p.device.name, k.ID(), err)
+	switch {
+	case !isNew && label != node.Label:
+		s.Relabel(node.Name, node.Label)
+	case isNew:
+		if err := s.MakeNode(node); err != nil {
+			return fmt.Errorf("/dev/%s for %s: %w", node.Name, k.ID(), err)
+		}
 	}
 	return nil
 }

@@ -74,7 +74,7 @@ type scene struct {
 	t         *testing.T
 	service   *Service
 	config    Config
-	nodes     map[string]bool
+	labels    map[string]string // of the nodes
 	keyboards map[string]*fakeKeyboard
 	files     map[string]*File
 	console   *fakeConsole
@@ -84,12 +84,13 @@ type scene struct {
 
 func newScene(t *testing.T, name string) *scene {
 	s := &scene{
-		t: t, nodes: make(map[string]bool), keyboards: make(map[string]*fakeKeyboard),
+		t: t, labels: make(map[string]string), keyboards: make(map[string]*fakeKeyboard),
 		files: make(map[string]*File), console: &fakeConsole{active: 1, of: make(map[uint32]int)},
 	}
 	s.config = Config{
 		Console: s.console, Bypass: &s.bypass, Log: slog.New(slog.DiscardHandler),
-		MakeNode: func(n Node) error { s.nodes[n.Name] = true; return nil },
+		MakeNode: func(n Node) error { s.labels[n.Name] = n.Label; return nil },
+		Relabel:  func(name, label string) { s.labels[name] = label },
 	}
 	settings := DefaultSettings
 	if strings.Contains(name, "with few files") {
@@ -128,7 +129,7 @@ func (s *scene) restart() (err error) {
 	synctest.Wait()
 	next := s.config
 	for _, p := range s.service.ports {
-		next.Left = append(next.Left, p.device.node().Label)
+		next.Left = append(next.Left, s.labels[p.device.name])
 	}
 	next.MakeNode = func(n Node) error {
 		for name, state := range kept[n.Name] {
@@ -278,7 +279,7 @@ func (s *scene) open(args []string) error {
 			device = p.device
 		}
 	}
-	if !s.nodes[args[1]] {
+	if _, ok := s.labels[args[1]]; !ok {
 		return unix.ENOENT
 	}
 	f, err := device.open(context.Background(), opener, flags, func() {})

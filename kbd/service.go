@@ -67,11 +67,15 @@ type Node struct {
 // A NodeMaker makes a node, or goes on with the one of that name that an earlier service left.
 type NodeMaker func(Node) error
 
+// A Relabeler gives a node that was made another label.
+type Relabeler func(name, label string)
+
 // Config is what a service is made of.
 type Config struct {
 	Console  Console
 	Bypass   Bypass // nil: there is none; then only terminals can be switched, by Console.Activate
 	MakeNode NodeMaker
+	Relabel  Relabeler
 	InUse    func()       // is called when a first file is opened; must not wait; nil: no one wants to know
 	Log      *slog.Logger // must not wait
 
@@ -145,7 +149,7 @@ func New(c Config, settings Settings) (*Service, error) {
 		id, name, _ := strings.Cut(label, labelSeparator)
 		s.mu.Lock()
 		p := s.newPortLocked(id)
-		p.name = name
+		p.name, p.label = name, label
 		s.mu.Unlock()
 		if err := s.MakeNode(p.device.node()); err != nil {
 			s.Log.Error("device is gone", "device", p.device.name, "err", err)

@@ -260,6 +260,19 @@ func TestCloseOfAWriterWaitsForNoKeyboard(t *testing.T) {
 	})
 }
 
+// TestReusedDeviceKeepsItsKeyboard has more keyboards come and go than have devices, and kbdd die.
+func TestReusedDeviceKeepsItsKeyboard(t *testing.T) {
+	var many strings.Builder
+	for i := range maxPorts {
+		fmt.Fprintf(&many, "plug K%d\n unplug K%d\n", i, i)
+	}
+	inScene(t, many.String()+"plug A\n open a kbd1\n die\n plug A\n tap A A", func(s *scene) {
+		if got := s.told("a"); got != "1E 9E" {
+			t.Errorf("who has its device open has %s", got)
+		}
+	})
+}
+
 func TestMetricsCount(t *testing.T) {
 	inScene(t, "plug A\n open a kbd0\n open b kbd0\n tap A A\n close b\n wait 100ms\n tap A B\n close a\n tap A C", func(s *scene) {
 		m := s.service.Metrics()

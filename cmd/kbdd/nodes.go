@@ -51,6 +51,20 @@ func (n *nodes) make(node kbd.Node) error {
 	return nil
 }
 
+// relabel is a kbd.Relabeler.
+func (n *nodes) relabel(name, label string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, dev := range n.devices {
+		if dev.Name() != name {
+			continue
+		}
+		if err := dev.Relabel(label); err != nil {
+			n.store.log.Warn("the next kbdd takes a device for that of another keyboard", "device", name, "err", err)
+		}
+	}
+}
+
 // waiters are the threads that wait for one of the nodes.
 func (n *nodes) waiters() (waiters []cuse.Waiter) {
 	n.mu.Lock()

@@ -106,7 +106,8 @@ func newService(nodes *nodes, conf config, inUse func(), log *slog.Logger) (*kbd
 		log.Warn("configuration names somebody who is not known, and matches nobody", "where", stranger)
 	}
 	parts := kbd.Config{
-		Console: vt.New(), MakeNode: nodes.make, Groups: groupsOf, InUse: inUse, Log: log, Left: nodes.store.labels(),
+		Console: vt.New(), MakeNode: nodes.make, Relabel: nodes.relabel, Left: nodes.store.labels(),
+		Groups: groupsOf, InUse: inUse, Log: log,
 	}
 	bypass, errBypass := input.NewBypass(log)
 	if errBypass == nil {
