@@ -1,6 +1,9 @@
 package test
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // TestGapMayBeginAndEndWithTheSameCharacter has the reader lose characters 1901 to 1908, where 1901 and 1909 are the same.
 func TestGapMayBeginAndEndWithTheSameCharacter(t *testing.T) {
@@ -11,5 +14,34 @@ func TestGapMayBeginAndEndWithTheSameCharacter(t *testing.T) {
 	}
 	if k.checkGap(11, 1903) == nil || k.checkGap(9, 1903) == nil {
 		t.Error("the gap may be elsewhere")
+	}
+}
+
+// TestReaderMayLoseTheKeyboardTwice has the console get character 2429 while a terminal of the kernel's has the screen, and those from
+// 2439 on while no kbdd runs.
+func TestReaderMayLoseTheKeyboardTwice(t *testing.T) {
+	newKilling := func() *killing {
+		k := &killing{attempt: &attempt{}, killStage: &killStage{typist: &killTypist{next: 2497}}, begun: 2385, struck: 2426, twice: true}
+		k.stream.text = "10zyxwvutsrqponmlkjihgfedcba3wpib4xqjc5yrkdzsle70tmf5uj8xm"
+		k.typed = "681uNg92VOHa50VQlgb61wrmhc72xSnid83ytOJE94zupkfazod2rg"
+		return k
+	}
+	const until, free = 43, 2440
+	if k := newKilling(); k.checkGap(until, free) != nil {
+		t.Error("it may not")
+	}
+	for name, change := range map[string]func(k *killing){
+		"it loses a key between":           func(k *killing) { k.stream.text = strings.Replace(k.stream.text, "sle", "se", 1) },
+		"the console has a key of its":     func(k *killing) { k.typed = "6z" + k.typed[1:] },
+		"nobody has many keys":             func(k *killing) { k.typed = k.typed[:10] + k.typed[20:] },
+		"it loses keys long before":        func(k *killing) { k.struck = 2450 },
+		"it loses the keyboard but once":   func(k *killing) { k.twice = false },
+		"the console has keys out of turn": func(k *killing) { k.typed = k.typed[1:] + "6" },
+	} {
+		k := newKilling()
+		change(k)
+		if k.checkGap(until, free) == nil {
+			t.Errorf("all is well where %s", name)
+		}
 	}
 }

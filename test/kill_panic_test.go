@@ -125,6 +125,7 @@ func (p *killPanic) try(k *killing) time.Duration {
 // tryKept has a kbdd panic that another one follows. Where there is a reader that lives on, it goes on.
 func (p *killPanic) tryKept(k *killing) time.Duration {
 	kbdd := k.startKept()
+	k.twice = p.goroutine == "resume" // the suspend has the terminal switched
 	p.startReader(k)
 	var took time.Duration
 	if p.reader == reads {

@@ -420,18 +420,56 @@ func (k *killing) checkGap(until, free int) error {
 	text := k.stream.text
 	lost, from := k.begun+until, k.typist.next-len(text[until:])
 	if err := numbers(text[until:], from); err != nil {
+		if k.twice && k.isTwice(until, free) {
+			return nil
+		}
 		return fmt.Errorf("what the reader has read last was not typed last: %w", err)
 	}
 	if lost < k.struck-inFlight {
 		return fmt.Errorf("the reader has lost character %d, and the fault came after %d", lost, k.struck)
 	}
-	for first := lost; first+len(k.typed) <= from; first++ {
-		if free < 0 && numbers(k.typed, first) == nil ||
-			free >= 0 && isAmong(k.typed, first, from) && first <= max(free, lost) && from-first-len(k.typed) <= handedOver {
-			return nil
+	if !fills(k.typed, lost, from, free) {
+		return errors.New("the console has not what the reader has not")
+	}
+	return nil
+}
+
+// isTwice tells if there are two gaps in what the reader has read: one after so many characters, with no fault before that, and one
+// further on, which is as in wantGap.
+func (k *killing) isTwice(until, free int) bool {
+	text := k.stream.text
+	lost := k.begun + until
+	if lost < k.struck-inFlight {
+		return false
+	}
+	for again := until + 1; again < len(text); again++ {
+		from := k.typist.next - len(text[again:])
+		if numbers(text[again:], from) != nil {
+			continue
+		}
+		for back := lost; back+again-until <= from; back++ {
+			if numbers(text[until:again], back) != nil {
+				continue
+			}
+			for n := range len(k.typed) + 1 {
+				if fills(k.typed[:n], lost, back, -1) && fills(k.typed[n:], back+again-until, from, free) {
+					return true
+				}
+			}
 		}
 	}
-	return errors.New("the console has not what the reader has not")
+	return false
+}
+
+// fills tells if a text is what the console has to have of a gap from the character lost to before from: see wantGap.
+func fills(text string, lost, from, free int) bool {
+	for first := lost; first+len(text) <= from; first++ {
+		if free < 0 && numbers(text, first) == nil ||
+			free >= 0 && isAmong(text, first, from) && first <= max(free, lost) && from-first-len(text) <= handedOver {
+			return true
+		}
+	}
+	return false
 }
 
 // suspend suspends the machine as far as to the freezing of all programs.
