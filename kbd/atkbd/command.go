@@ -127,7 +127,10 @@ func (k *Keyboard) data(b byte) {
 	case selectSet:
 		switch set := scancode.Set(b); set {
 		case 0:
-			k.answer(acknowledge, byte(k.Set()))
+			if set = k.Set(); set == scancode.MediumRaw { // which no keyboard has
+				set = scancode.Set1
+			}
+			k.answer(acknowledge, byte(set))
 			return
 		case scancode.Set1, scancode.Set2, scancode.Set3:
 			k.SelectSet(set) // what is sent in the old set comes before the answer

@@ -180,6 +180,18 @@ func TestRoomForABreakOfEveryKey(t *testing.T) {
 	}
 }
 
+func TestMediumRawIsNoSetThatAKeyboardTellsOf(t *testing.T) {
+	k := New(0)
+	k.SelectSet(scancode.MediumRaw)
+	k.Write(mustHex("f000"))
+	if got, want := readAll(k), mustHex("fafa01"); !bytes.Equal(got, want) {
+		t.Errorf("F0 00 is answered % x, want % x", got, want)
+	}
+	if k.Set() != scancode.MediumRaw {
+		t.Error("it selects another set")
+	}
+}
+
 func TestMediumRawHasNoOverrunCode(t *testing.T) {
 	k := New(0)
 	k.SelectSet(scancode.MediumRaw)
