@@ -186,7 +186,8 @@ func readMessage(fd int, buf []byte) (int, error) {
 	}
 }
 
-// writeMessage sends msg in one write(2). /dev/cuse takes a whole message or none, and never makes the writer wait.
+// writeMessage sends msg in one write(2). /dev/cuse takes a whole message or none, and makes the writer wait for one only: the
+// answer to CUSE_INIT, within which the device is made.
 func writeMessage(fd int, msg []byte) error {
 	n, _, errno := syscall.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(msg))), uintptr(len(msg)))
 	switch {

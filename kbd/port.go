@@ -84,7 +84,7 @@ func (s *Service) newPortLocked(id string) *port {
 	return p
 }
 
-// Remove tells that a keyboard was unplugged. Its keys have been released by then.
+// Remove tells that a keyboard was unplugged. Its keys are released.
 func (s *Service) Remove(k Keyboard) {
 	s.plugging.Lock()
 	defer s.plugging.Unlock()
