@@ -231,11 +231,11 @@ func (f *File) remove() (changing []<-chan struct{}) {
 		}
 	}
 	s.viewLocked()
-	f.listenLocked()
-	if !f.reads {
-		return nil
+	changing = f.listenLocked()
+	if f.reads {
+		changing = append(changing, s.leavingLocked(d)...)
 	}
-	return s.leavingLocked(d)
+	return changing
 }
 
 // await waits until keyboards have changed hands.

@@ -247,6 +247,21 @@ func TestCloseWaitsForKeyboardsThatLeaveSinceBefore(t *testing.T) {
 	}
 }
 
+// TestCloseWaitsUntilTheNextHasTheKeyboard has keys typed right after it be for those who have kbd0 open.
+func TestCloseWaitsUntilTheNextHasTheKeyboard(t *testing.T) {
+	inScene(t, "plug A\n open a kbd0\n share kbd1\n open b kbd1", func(s *scene) {
+		k := s.keyboards["A"]
+		k.settling = make(chan struct{})
+		const takes = 100 * time.Millisecond
+		begin := time.Now()
+		time.AfterFunc(takes, func() { close(k.settling) })
+		s.act("close b")
+		if took := time.Since(begin); took < takes {
+			t.Errorf("it is over after %v, and the keyboard is muted after %v", took, takes)
+		}
+	})
+}
+
 func TestCloseOfAWriterWaitsForNoKeyboard(t *testing.T) {
 	inScene(t, "plug A\n open w kbd0 write\n open a kbd0", func(s *scene) {
 		k := s.keyboards["A"]
