@@ -514,6 +514,47 @@ func TestKeyThatWasPressedShortlyBeforeALateGrabStaysHiddenUntilItRepeats(t *tes
 	})
 }
 
+// A key may be pressed shortly before a late grab in ways that hide which one was pressed last.
+func TestKeyOfWhichTheLatePressIsNotKnownStaysHiddenUntilItRepeats(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		onGrab  func(n *fakeNode) // b is pressed here,
+		before  func(d *desk)     // or here, 20 ms before the grab
+		console string
+	}{
+		{"at the moment of the grab", func(n *fakeNode) { n.press(b) }, func(*desk) {}, "30:1 30:0 48:1 48:0"},
+		{
+			"at the moment of a grab before that",
+			func(n *fakeNode) { n.press(b) }, func(d *desk) { d.node.release(a) }, "30:1 30:0 48:1 48:0",
+		},
+		{"with another", func(*fakeNode) {}, func(d *desk) {
+			d.node.mu.Lock()
+			defer d.node.mu.Unlock()
+			d.node.putLocked(shift, 1)
+			d.node.putLocked(b, 1)
+		}, "30:1 42:1 48:1 30:0 42:0 48:0"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := newDesk(t)
+				d.Bus = busI8042
+				d.node.press(a)
+				d.node.onGrab = func() { c.onGrab(d.node) }
+				muted := d.Mute(d.deliver)
+				time.Sleep(NeutralLimit - 20*time.Millisecond)
+				c.before(d)
+				d.settles(muted, time.Second)
+				d.want("", c.console)
+				time.Sleep(time.Second - 20*time.Millisecond)
+				d.node.press(b) // its first repeat
+				d.node.release(b)
+				d.want("", "")
+				d.settles(d.Unmute(), time.Millisecond)
+			})
+		})
+	}
+}
+
 func TestKeyThatWasTappedBeforeALateGrabStopsTheOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t)

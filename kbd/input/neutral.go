@@ -67,7 +67,7 @@ func settle(n node, wanted func() bool) (h hidden, err error) {
 
 // A lastKey is the key that was pressed last before a grab, the only one that a keyboard may repeat by itself.
 type lastKey struct {
-	code      uint16    // 0: that is not known
+	code      uint16    // 0: which that is, is not known
 	repeatsBy time.Time // by when it has repeated, the next time, if it is held
 	down      keySet    // at the last look
 }
@@ -80,25 +80,31 @@ func (l *lastKey) take(ev *evdev.InputEvent) {
 	case ev.Type == evdev.EV_KEY && ev.Value == 2:
 		l.code, l.repeatsBy = ev.Code, time.Now().Add(hardwareRepeatMax)
 	case ev.Type == evdev.EV_SYN && ev.Code == evdev.SYN_DROPPED:
-		l.code = 0
+		l.forget()
 	}
 }
 
-// look has seen which keys are down. Of one that is down since the last look the press may not have been seen.
+// look has seen which keys are down. Of another one that is down since the last look the press may not have been seen.
 func (l *lastKey) look(down keySet) {
 	for code := range down.all() {
 		if code != l.code && !l.down.has(code) {
-			l.code = 0
+			l.forget()
 		}
 	}
 	l.down = down
 }
 
+// forget notes that some key may have been pressed this moment.
+func (l *lastKey) forget() { l.code, l.repeatsBy = 0, time.Now().Add(hardwareDelayMax) }
+
 // hide tells what of these keys, which are held, may seem to be pressed when it repeats.
 func (l *lastKey) hide(keys keySet) (h hidden) {
 	switch {
 	case l.code == 0:
-		return hidden{keys, time.Now().Add(hardwareRepeatMax)}
+		h = hidden{keys, time.Now().Add(hardwareRepeatMax)}
+		if h.until.Before(l.repeatsBy) {
+			h.until = l.repeatsBy
+		}
 	case keys.has(l.code):
 		h.until = l.repeatsBy
 		h.keys.add(l.code)
