@@ -78,9 +78,7 @@ func (f *File) console() Console { return f.device.service.Console }
 // keyLocked queues the scancodes of a press or release. A release whose press this file has not seen has none.
 func (f *File) keyLocked(now time.Duration, key scancode.Key, pressed bool) {
 	if f.hearsLocked() {
-		if f.keyboard.Len() == 0 { // whatever has emptied it
-			f.unreadSince = 0
-		}
+		f.refillLocked()
 		f.keyboard.Key(now, key, pressed)
 	}
 }
@@ -136,6 +134,7 @@ func (f *File) tick() {
 	s := f.device.service
 	s.mu.Lock()
 	f.due = 0
+	f.refillLocked()
 	f.keyboard.Tick(now)
 	f.armLocked(now)
 	s.mu.Unlock()
@@ -163,6 +162,7 @@ func (f *File) command(p []byte) error {
 			return unix.ENODEV
 		}
 		before, set := f.keyboard.LEDs(), f.keyboard.Set()
+		f.refillLocked()
 		f.keyboard.Write(p)
 		if f.keyboard.LEDs() != before {
 			f.showFlags = false

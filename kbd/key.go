@@ -64,6 +64,7 @@ func (s *Service) lost(p *port) {
 	}
 	for _, f := range files {
 		if f.hearsLocked() {
+			f.refillLocked()
 			f.keyboard.Overrun()
 		}
 	}

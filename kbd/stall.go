@@ -8,7 +8,7 @@ import "time"
 // watchStallLocked sees that the file is looked at when its time may be up.
 func (f *File) watchStallLocked(now time.Duration) {
 	limit := f.device.service.settings.StallTimeout
-	if limit <= 0 || !f.listens || f.keyboard.Len() == 0 {
+	if limit <= 0 || !f.hearsLocked() || f.keyboard.Len() == 0 {
 		return
 	}
 	if f.unreadSince == 0 {
@@ -17,6 +17,13 @@ func (f *File) watchStallLocked(now time.Duration) {
 	if !f.stallWatched {
 		f.stallWatched = true
 		time.AfterFunc(limit, f.checkStall)
+	}
+}
+
+// refillLocked is called before something is queued: whatever has emptied the queue, what was unread is gone.
+func (f *File) refillLocked() {
+	if f.keyboard.Len() == 0 {
+		f.unreadSince = 0
 	}
 }
 
@@ -42,7 +49,7 @@ func (f *File) checkStall() {
 		left = limit
 	}
 	switch {
-	case f.unreadSince == 0 || f.keyboard.Len() == 0 || limit <= 0:
+	case f.unreadSince == 0 || !f.hearsLocked() || f.keyboard.Len() == 0 || limit <= 0:
 		f.stallWatched, f.unreadSince = false, 0
 	case left > 0:
 		time.AfterFunc(left, f.checkStall)
