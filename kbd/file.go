@@ -232,10 +232,10 @@ func (f *File) remove() (changing []<-chan struct{}) {
 	}
 	s.viewLocked()
 	changing = f.listenLocked()
-	if f.reads {
-		changing = append(changing, s.leavingLocked(d)...)
+	if !f.reads {
+		return nil
 	}
-	return changing
+	return append(changing, s.leavingLocked(d)...)
 }
 
 // await waits until keyboards have changed hands.

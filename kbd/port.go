@@ -17,15 +17,16 @@ type port struct {
 
 	// All below is guarded by Service.mu.
 
-	id       string   // of the keyboard
-	name     string   // of the keyboard, as Describe says
-	node     string   // likewise
-	label    string   // of the device's node
-	keyboard Keyboard // nil while it is unplugged
-	target   *Device  // who hears it: its own device, or kbd0; nil: the console
-	shared   bool     // the console hears it as well as target does
-	lit      bool     // a client has set its LEDs
-	down     keySet   // what target takes to be down on it
+	id       string          // of the keyboard
+	name     string          // of the keyboard, as Describe says
+	node     string          // likewise
+	label    string          // of the device's node
+	keyboard Keyboard        // nil while it is unplugged
+	leaving  <-chan struct{} // closed when the keyboard is the console's that was removed last; nil: none was
+	target   *Device         // who hears it: its own device, or kbd0; nil: the console
+	shared   bool            // the console hears it as well as target does
+	lit      bool            // a client has set its LEDs
+	down     keySet          // what target takes to be down on it
 	chord    chord
 }
 
@@ -92,8 +93,7 @@ func (s *Service) Remove(k Keyboard) {
 	for _, p := range s.ports {
 		if p.keyboard == k {
 			p.moveLocked(nil)
-			p.keyboard = nil
-			k.Unmute()
+			p.keyboard, p.leaving = nil, k.Unmute()
 		}
 	}
 	s.changedLocked(nil)
@@ -153,8 +153,12 @@ func (p *port) moveLocked(target *Device) {
 // their way since long before.
 func (s *Service) leavingLocked(d *Device) (leaving []<-chan struct{}) {
 	for _, p := range s.ports {
-		if p.keyboard != nil && p.target == nil && (d == nil || d == s.kbd0 || d == p.device) {
+		switch {
+		case p.target != nil || d != nil && d != s.kbd0 && d != p.device:
+		case p.keyboard != nil:
 			leaving = append(leaving, p.keyboard.Unmute())
+		case p.leaving != nil: // it may be plugged in, and be nobody's by the settings
+			leaving = append(leaving, p.leaving)
 		}
 	}
 	return leaving

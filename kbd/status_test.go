@@ -229,6 +229,7 @@ func TestCloseWaitsForKeyboardsThatLeaveSinceBefore(t *testing.T) {
 	for name, do := range map[string]func(s *scene){
 		"taken, then closed":      func(s *scene) { s.act("revoke kbd0\n close a") },
 		"taken, then handed over": func(s *scene) { s.act("revoke kbd0"); s.service.HandOver() },
+		"removed, then closed":    func(s *scene) { s.service.Remove(s.keyboards["A"]); s.act("close a") },
 		"closed and handed over":  func(s *scene) { go s.files["a"].Close(); synctest.Wait(); s.service.HandOver() },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -268,9 +269,12 @@ func TestCloseOfAWriterWaitsForNoKeyboard(t *testing.T) {
 		k.leaving = make(chan struct{})
 		begin := time.Now()
 		s.act("revoke kbd0\n close w")
+		k.settling = make(chan struct{})
+		s.act("open w kbd0 write\n open b kbd0 nonblock\n close w")
 		if took := time.Since(begin); took > 0 {
 			t.Errorf("it has waited for %v", took)
 		}
+		close(k.settling)
 		close(k.leaving)
 	})
 }
