@@ -15,8 +15,9 @@ type Keyboard interface {
 	// ID is the keyboard's place and identity: the same when it is unplugged and plugged in again.
 	ID() string
 	// Mute takes the keyboard from the console and gives its presses and releases to deliver, one at a time. Every press
-	// that is delivered is followed by its release. lost tells that keys were lost, and is called likewise. The channel is closed when the keyboard is muted, or cannot be, or Unmute has overtaken it. Mute itself does
-	// not wait; a muted keyboard stays so.
+	// that is delivered is followed by its release. lost tells that keys were lost, and is called likewise. The channel is
+	// closed when the keyboard is muted, or cannot be, or Unmute has overtaken it. Mute itself does not wait; a muted
+	// keyboard stays so.
 	Mute(deliver func(code uint16, pressed bool), lost func()) <-chan struct{}
 	// Share is Mute, except that the console hears the keyboard as well.
 	Share(deliver func(code uint16, pressed bool), lost func()) <-chan struct{}

@@ -224,6 +224,18 @@ func TestOpenWaitsForItsOwnKeyboardsOnly(t *testing.T) {
 	})
 }
 
+// waitsFor checks that do waits until a keyboard has changed hands, which takes it a while.
+func waitsFor(t *testing.T, changed chan struct{}, do func()) {
+	t.Helper()
+	const takes = 400 * time.Millisecond
+	begin := time.Now()
+	time.AfterFunc(takes, func() { close(changed) })
+	do()
+	if took := time.Since(begin); took < takes {
+		t.Errorf("it is over after %v, and the keyboard has changed hands after %v", took, takes)
+	}
+}
+
 // TestCloseWaitsForKeyboardsThatLeaveSinceBefore has a key held while the device is taken, closed and handed over.
 func TestCloseWaitsForKeyboardsThatLeaveSinceBefore(t *testing.T) {
 	for name, do := range map[string]func(s *scene){
@@ -236,13 +248,7 @@ func TestCloseWaitsForKeyboardsThatLeaveSinceBefore(t *testing.T) {
 			inScene(t, "plug A\n open w kbd0 write\n open a kbd0", func(s *scene) {
 				k := s.keyboards["A"]
 				k.leaving = make(chan struct{})
-				const held = 400 * time.Millisecond
-				begin := time.Now()
-				time.AfterFunc(held, func() { close(k.leaving) })
-				do(s)
-				if took := time.Since(begin); took < held {
-					t.Errorf("it is over after %v, and the console has the keyboard after %v", took, held)
-				}
+				waitsFor(t, k.leaving, func() { do(s) })
 			})
 		})
 	}
@@ -253,13 +259,7 @@ func TestCloseWaitsUntilTheNextHasTheKeyboard(t *testing.T) {
 	inScene(t, "plug A\n open a kbd0\n share kbd1\n open b kbd1", func(s *scene) {
 		k := s.keyboards["A"]
 		k.settling = make(chan struct{})
-		const takes = 100 * time.Millisecond
-		begin := time.Now()
-		time.AfterFunc(takes, func() { close(k.settling) })
-		s.act("close b")
-		if took := time.Since(begin); took < takes {
-			t.Errorf("it is over after %v, and the keyboard is muted after %v", took, takes)
-		}
+		waitsFor(t, k.settling, func() { s.act("close b") })
 	})
 }
 
