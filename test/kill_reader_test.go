@@ -69,11 +69,18 @@ func (k *killing) sysRqR() {
 	}
 }
 
-// isStopped tells if SIGSTOP has had its effect.
+// isStopped tells if SIGSTOP has had its effect: on each thread, which stop one after the other.
 func isStopped(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	_, state, _ := strings.Cut(string(stat), ") ")
-	return err == nil && strings.HasPrefix(state, "T")
+	dir := fmt.Sprintf("/proc/%d/task", pid)
+	threads, err := os.ReadDir(dir)
+	for _, thread := range threads {
+		stat, err := os.ReadFile(filepath.Join(dir, thread.Name(), "stat"))
+		_, state, _ := strings.Cut(string(stat), ") ")
+		if err != nil || !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return err == nil && len(threads) > 0
 }
 
 // A memoryCgroup is one whose processes can be made to run out of memory.
