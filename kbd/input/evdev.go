@@ -19,6 +19,7 @@ const (
 	eviocgbit   = 0x80604520 // _IOR('E', 0x20 + type, 96 bytes)
 	eviocgabs   = 0x80184540 // and the axis
 	eviocgkey   = 0x80604518 // _IOR('E', 0x18, 96 bytes)
+	eviocgled   = 0x80084519 // _IOR('E', 0x19, 8 bytes)
 	eviocguniq  = 0x80ff4508 // _IOR('E', 0x08, 255 bytes)
 	eviocgrab   = 0x40044590
 	eviocrevoke = 0x40044591
@@ -153,7 +154,17 @@ func (n *evdevNode) TakeUnread(take func([]evdev.InputEvent)) error {
 	}
 }
 
-func (n *evdevNode) Grab() error   { return n.ioctlInt("EVIOCGRAB", eviocgrab, 1) }
+// Grab waits for an event that is on its way from handler to handler, for which EVIOCGRAB does not: the console, which is the
+// first of them, may hear it just now. All get it under one lock, and EVIOCGLED takes that lock too (drivers/input/evdev.c,
+// evdev_handle_get_val). It is asked for nothing but that.
+func (n *evdevNode) Grab() error {
+	if err := n.ioctlInt("EVIOCGRAB", eviocgrab, 1); err != nil {
+		return err
+	}
+	var leds [8]byte
+	return n.ioctl("EVIOCGLED", eviocgled, unsafe.Pointer(&leds))
+}
+
 func (n *evdevNode) Ungrab() error { return n.ioctlInt("EVIOCGRAB", eviocgrab, 0) }
 func (n *evdevNode) Revoke() error { return n.ioctlInt("EVIOCREVOKE", eviocrevoke, 0) }
 

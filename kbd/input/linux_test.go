@@ -1,11 +1,14 @@
 package input
 
 import (
+	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"unsafe"
 
+	evdev "github.com/gvalkov/golang-evdev"
 	"golang.org/x/sys/unix"
 
 	"kbdd/test/machine"
@@ -56,6 +59,70 @@ func TestConsoleIsSentTheReleaseThatItHasMissed(t *testing.T) {
 	waitShiftState(shiftDown)
 	keyboard.Release(machine.KeyLeftShift)
 	waitShiftState(noModifier)
+}
+
+// TestGrabHasWhatTheConsoleHasHeard types all along. A key that was on its way through the kernel when the keyboard was grabbed, to the
+// console first, must not come to light later.
+func TestGrabHasWhatTheConsoleHasHeard(t *testing.T) {
+	machine.Require(t)
+	console := machine.OpenConsole(t, 1)
+	console.Activate()
+	keyboard := machine.NewUinput(t, machine.UinputConfig{Name: "keyboard"})
+	n, err := openNode(keyboard.Node())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	for range 1000 {
+		console.Clear()
+		var enough atomic.Bool
+		typed := make(chan struct{})
+		go func() {
+			defer close(typed)
+			for i := 0; i < len(alphabet) && !enough.Load(); i++ { // none twice
+				keyboard.Type(alphabet[i : i+1])
+			}
+		}()
+		machine.WaitUntil(t, "there is a key", n.Unread)
+		_, errFlush := n.Pressed()
+		errGrab := n.Grab()
+		before := presses(t, n)
+		enough.Store(true)
+		<-typed
+		after := presses(t, n)
+		heard := console.Text()
+		if err := errors.Join(errFlush, errGrab, n.Ungrab()); err != nil {
+			t.Fatal(err)
+		}
+		if after != "" && strings.HasSuffix(heard, after[:1]) {
+			t.Fatalf("the console has %q; read at the grab was %q, and later %q", heard, before, after)
+		}
+	}
+}
+
+const alphabet = "abcdefghijklmnopqrstuvwxyz"
+
+// presses are the letters whose press is to be read. Those that the kernel has dropped are not among them, nor those before.
+func presses(t *testing.T, n node) (text string) {
+	t.Helper()
+	err := n.TakeUnread(func(events []evdev.InputEvent) {
+		for _, ev := range events {
+			switch {
+			case ev.Type == evdev.EV_KEY && ev.Value == 1:
+				i := strings.IndexFunc(alphabet, func(letter rune) bool {
+					key, _, _ := machine.KeyFor(letter)
+					return key == machine.Key(ev.Code)
+				})
+				text += alphabet[i : i+1]
+			case ev.Type == evdev.EV_SYN && ev.Code == evdev.SYN_DROPPED:
+				text = ""
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 // shiftState is the modifiers that the console takes to be down.

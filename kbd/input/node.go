@@ -17,7 +17,8 @@ type node interface {
 	Unread() bool
 	// TakeUnread gives take what was not read yet. It does not wait.
 	TakeUnread(take func([]evdev.InputEvent)) error
-	// Grab keeps the events from everybody else. EBUSY: somebody else does so already.
+	// Grab keeps the events from everybody else. What they have heard before is here to be read when it returns. EBUSY: somebody
+	// else does so already.
 	Grab() error
 	// Ungrab undoes Grab. It takes some 30 ms, which the kernel waits for readers of its lists (synchronize_rcu).
 	Ungrab() error
