@@ -17,6 +17,25 @@ func TestGapMayBeginAndEndWithTheSameCharacter(t *testing.T) {
 	}
 }
 
+// TestNobodyMayHaveKeysWhereTheKeyboardIsTaken has characters 33 to 35 typed at the kernel's terminal, and nobody have 37 and 38, which
+// kbdd could not tell if the console has.
+func TestNobodyMayHaveKeysWhereTheKeyboardIsTaken(t *testing.T) {
+	k := &killing{attempt: &attempt{}, killStage: &killStage{typist: &killTypist{next: 47}}, begun: 28, struck: 33}
+	k.stream.text = "23456ejo"
+	for typed, want := range map[string]bool{
+		"apuz49":  true,
+		"a49":     true,
+		"a9":      false, // too many
+		"aupz49":  false, // out of turn
+		"apuz49e": false, // the reader has it too
+	} {
+		k.typed = typed
+		if err := k.checkGap(5, -1); (err == nil) != want {
+			t.Errorf("the console has %q: %v", typed, err)
+		}
+	}
+}
+
 // TestReaderMayLoseTheKeyboardTwice has the console get character 2429 while a terminal of the kernel's has the screen, and those from
 // 2439 on while no kbdd runs.
 func TestReaderMayLoseTheKeyboardTwice(t *testing.T) {
@@ -29,6 +48,12 @@ func TestReaderMayLoseTheKeyboardTwice(t *testing.T) {
 	const until, free = 43, 2440
 	if k := newKilling(); k.checkGap(until, free) != nil {
 		t.Error("it may not")
+	}
+	// kbdd has seen the kernel's terminal have the screen, and gives the keyboard back after the resume, when the reader has it again.
+	late := &killing{attempt: &attempt{}, killStage: &killStage{typist: &killTypist{next: 754}}, begun: 734, struck: 746, twice: true}
+	late.stream.text, late.typed = "c72xsnid83ytjezup", "4"
+	if err := late.checkGap(12, -1); err != nil {
+		t.Error(err)
 	}
 	for name, change := range map[string]func(k *killing){
 		"it loses a key between":           func(k *killing) { k.stream.text = strings.Replace(k.stream.text, "sle", "se", 1) },

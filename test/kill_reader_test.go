@@ -357,7 +357,8 @@ func killSuspend(k *killing) time.Duration {
 	machine.WaitUntil(k, "the reader waits", func() bool { return waiting(k) == 1 })
 	var resumed atomic.Bool
 	k.lives = true
-	asleep := 0 // the number of the first character that was typed after the resume
+	k.twice = true // where kbdd is held up right before it gives the keyboard back
+	asleep := 0    // the number of the first character that was typed after the resume
 	took := k.strike(func() {
 		if k.unit != nil {
 			k.unit.suspend(k)
@@ -405,8 +406,8 @@ func (k *killing) typeUntilHeard() {
 
 // wantGap checks what the reader has read that lost the keyboard for a while, as for a suspend, for which the kernel switches to a
 // terminal of its own: all up to the fault at least, and all from some moment on; and that the console has nothing but what is
-// between. From the character free on, if it is not -1, nobody had the keyboard but the console: it has all of these, up to the
-// hand-over to the reader.
+// between, in one piece up to the hand-over to the reader. From the character free on, if it is not -1, nobody had the keyboard
+// but the console: it has all of these, up to the hand-over.
 func (k *killing) wantGap(free int) {
 	k.Helper()
 	k.consoleTypes()
@@ -471,8 +472,8 @@ func (k *killing) isTwice(until, free int) bool {
 // fills tells if a text is what the console has to have of a gap from the character lost to before from: see wantGap.
 func fills(text string, lost, from, free int) bool {
 	for first := lost; first+len(text) <= from; first++ {
-		if free < 0 && numbers(text, first) == nil ||
-			free >= 0 && isAmong(text, first, from) && first <= max(free, lost) && from-first-len(text) <= handedOver {
+		heard := isAmong(text, first, from) && from-first-len(text) <= handedOver
+		if free < 0 && (heard || numbers(text, first) == nil) || free >= 0 && heard && first <= max(free, lost) {
 			return true
 		}
 	}

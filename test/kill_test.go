@@ -72,7 +72,7 @@ type killing struct {
 	from    int                       // the number of the first character that it may have heard since
 	paced   bool                      // the typist goes no faster than it reads
 	lives   bool                      // it lives on
-	twice   bool                      // it may lose the keyboard, and have it back, before the fault
+	twice   bool                      // it may lose the keyboard, have it back, and lose it again
 	orphan  atomic.Bool               // no kbdd runs: nobody is to be waited for
 	struck  int                       // the number of the next character when the fault was about to come
 	since   atomic.Pointer[time.Time] // from when on the time to recover counts
