@@ -24,7 +24,7 @@ var killGoroutines = map[string]string{
 	"cmd/kbdd sleep: time.AfterFunc":            "- it does nothing but tell the watchdog",
 	"cmd/kbdd run: go s.listen":                 "- it is the supervisor's, whose end is a case of its own",
 	"cmd/kbdd start: go func":                   "- it is the supervisor's, whose end is a case of its own",
-	"cmd/kbdd hearOut: go s.notify.WriteTo":     "- likewise",
+	"cmd/kbdd hearOut: go func":                 "- likewise",
 	"kbd changedLocked: go func":                "keyboards have changed hands",
 	"kbd viewLocked: go func":                   "terminals",
 	"kbd armLocked: time.AfterFunc":             "typematic",

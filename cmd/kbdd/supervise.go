@@ -35,13 +35,12 @@ type supervisor struct {
 	notify *net.UnixConn
 	kept   map[string]*os.File // by their names
 
-	worked  bool // a child was ready once: so kbdd can start here
-	child   *exec.Cmd
-	ended   chan error // gets the child's end
-	started time.Time
-	ready   bool
-	dog     *time.Timer // fires when the child has been silent for too long
-	limit   time.Duration
+	worked bool // a child was ready once: so kbdd can start here
+	child  *exec.Cmd
+	ended  chan error // gets the child's end
+	ready  bool
+	dog    *time.Timer // fires when the child has been silent for too long
+	limit  time.Duration
 }
 
 const (
@@ -110,24 +109,24 @@ func (s *supervisor) run() int {
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR2)
 	defer signal.Stop(signals)
 	defer s.goOn()
-	delay := time.Duration(0)
-	for {
+	for delay := time.Duration(0); s.wait(delay, signals); delay = min(max(2*delay, restartDelay), maxRestartDelay) {
+		began := time.Now()
 		if err := s.start(); err != nil {
 			s.log.Error("cannot start kbdd", "err", err)
-			return exitFailure
+			if !s.worked {
+				return exitFailure
+			}
+			continue // for want of memory, say
 		}
 		status, last := s.attend(notices, signals)
 		if last {
 			return status
 		}
-		if time.Since(s.started) > maxRestartDelay {
+		if time.Since(began) > maxRestartDelay {
 			delay = 0
 		}
-		if !s.wait(delay, signals) {
-			return 0
-		}
-		delay = min(max(2*delay, restartDelay), maxRestartDelay)
 	}
+	return 0
 }
 
 // goOn has those go on that kbdd has stopped for a suspend, when there will be no next one that does.
@@ -171,7 +170,7 @@ func (s *supervisor) start() error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	s.child, s.started, s.ready, s.limit = cmd, time.Now(), false, superviseWatchdog
+	s.child, s.ready, s.limit = cmd, false, superviseWatchdog
 	s.ended = make(chan error, 1)
 	go func(ended chan<- error) { ended <- cmd.Wait() }(s.ended)
 	return nil
@@ -219,7 +218,15 @@ func (s *supervisor) attend(notices <-chan notice, signals <-chan os.Signal) (st
 // hearOut hears what a child that has ended said last: a message of our own comes behind it.
 func (s *supervisor) hearOut(notices <-chan notice) {
 	const last = "LAST=1"
-	go s.notify.WriteTo([]byte(last), s.notify.LocalAddr()) // which may have to wait until there is room
+	go func() { // which may have to wait until there is room, or memory
+		for {
+			_, err := s.notify.WriteTo([]byte(last), s.notify.LocalAddr())
+			if err == nil || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			time.Sleep(restartDelay)
+		}
+	}()
 	for n := range notices {
 		if n.state == last {
 			return
@@ -278,8 +285,12 @@ func (s *supervisor) listen(notices chan<- notice) {
 	buf, oob := make([]byte, 4096), make([]byte, unix.CmsgSpace(unix.SizeofUcred)+unix.CmsgSpace(64*4))
 	for {
 		n, oobn, _, _, err := s.notify.ReadMsgUnix(buf, oob)
-		if err != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return
+		}
+		if err != nil { // for want of memory, say
+			time.Sleep(restartDelay)
+			continue
 		}
 		uid, files := parseControl(oob[:oobn])
 		if uid != uint32(os.Getuid()) {

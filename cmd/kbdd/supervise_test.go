@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
@@ -35,6 +36,9 @@ func lives(script string) int {
 		daemon.SdNotify(false, daemon.SdNotifyReady)
 		fmt.Println("it runs")
 		time.Sleep(time.Minute)
+	case "vanishes":
+		daemon.SdNotify(false, daemon.SdNotifyReady)
+		os.Remove(os.Getenv("KBDD_TEST_PROGRAM"))
 	case "panics":
 		panic("as kbdd may")
 	case "bad-configuration":
@@ -64,11 +68,19 @@ func (b *syncBuffer) String() string {
 // superviseLives supervises a kbdd whose lives go as told, until as many have begun, or the supervisor gives up.
 func superviseLives(t *testing.T, script string, until int) (status, began int, log string) {
 	t.Helper()
+	out := &syncBuffer{}
+	status, began = superviseLivesTo(t, out, script, until)
+	return status, began, out.String()
+}
+
+// superviseLivesTo is superviseLives with a log that can be read meanwhile.
+func superviseLivesTo(t *testing.T, out *syncBuffer, script string, until int) (status, began int) {
+	t.Helper()
 	count := filepath.Join(t.TempDir(), "lives")
 	t.Setenv("KBDD_TEST_CHILD", "lives "+script)
 	t.Setenv("KBDD_TEST_LIVES", count)
-	out := &syncBuffer{}
-	s, err := newSupervisor([]string{os.Args[0]}, slog.New(slog.NewTextHandler(io.MultiWriter(out, t.Output()), nil)))
+	program := cmp.Or(os.Getenv("KBDD_TEST_PROGRAM"), os.Args[0])
+	s, err := newSupervisor([]string{program}, slog.New(slog.NewTextHandler(io.MultiWriter(out, t.Output()), nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +91,7 @@ func superviseLives(t *testing.T, script string, until int) (status, began int, 
 		text, _ := os.ReadFile(count)
 		select {
 		case status := <-ended:
-			return status, len(text), out.String()
+			return status, len(text)
 		default:
 		}
 		if len(text) >= until {
@@ -90,7 +102,7 @@ func superviseLives(t *testing.T, script string, until int) (status, began int, 
 		}
 	}
 	unix.Kill(os.Getpid(), unix.SIGTERM)
-	return <-ended, until, out.String()
+	return <-ended, until
 }
 
 func TestSupervisorGivesUpWhereKbddCannotStart(t *testing.T) {
@@ -113,6 +125,53 @@ func TestSupervisorGoesOnOnceKbddWasReady(t *testing.T) {
 func TestSupervisorStartsAKbddAgainThatPanics(t *testing.T) {
 	if _, began, _ := superviseLives(t, "panics runs", 2); began != 2 {
 		t.Error("it gave up")
+	}
+}
+
+func TestSupervisorStartsAKbddAgainWhoseProgramWasGone(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "kbdd")
+	t.Setenv("KBDD_TEST_PROGRAM", program)
+	link := func() {
+		if err := os.Symlink(os.Args[0], program); err != nil {
+			t.Error(err)
+		}
+	}
+	link()
+	log, gone := &syncBuffer{}, make(chan struct{})
+	go func() {
+		defer close(gone)
+		for begin := time.Now(); time.Since(begin) < 20*time.Second; time.Sleep(time.Millisecond) {
+			if strings.Contains(log.String(), "cannot start kbdd") {
+				link()
+				return
+			}
+		}
+	}()
+	if _, began := superviseLivesTo(t, log, "vanishes runs", 2); began != 2 {
+		t.Errorf("it gave up after %d times", began)
+	}
+	<-gone
+}
+
+// TestSupervisorHearsKbddOutAfterAFailure has nothing sent and nothing received for a while, as for want of memory.
+func TestSupervisorHearsKbddOutAfterAFailure(t *testing.T) {
+	s, err := newSupervisor(nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.notify.Close()
+	s.notify.SetDeadline(time.Unix(1, 0))
+	time.AfterFunc(restartDelay/2, func() { s.notify.SetDeadline(time.Time{}) })
+	notices, heard := make(chan notice), make(chan struct{})
+	go s.listen(notices)
+	go func() {
+		s.hearOut(notices)
+		close(heard)
+	}()
+	select {
+	case <-heard:
+	case <-time.After(20 * time.Second):
+		t.Error("it hears nothing any more")
 	}
 }
 
