@@ -9,9 +9,11 @@ import (
 	"os/signal"
 	"reflect"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -56,7 +58,10 @@ func TestDeviceEndsWhileItIsUsedOnLinux(t *testing.T) {
 }
 
 // linux is the kernel that the test runs on, with a device of its own.
-type linux struct{ name string }
+type linux struct {
+	name string
+	dev  *cuse.Device
+}
 
 // newLinux serves a device until the test ends.
 func newLinux(t *testing.T, s *server) linux {
@@ -72,12 +77,12 @@ func create(t *testing.T, s *server) (linux, *cuse.Device) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, interruption)
 	t.Cleanup(func() { signal.Stop(signals) })
-	l := linux{"cusetest0"}
-	dev, err := cuse.Create(l.name, s.open)
+	const name = "cusetest0"
+	dev, err := cuse.Create(name, s.open)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return l, dev
+	return linux{name, dev}, dev
 }
 
 func (l linux) path() string { return "/dev/" + l.name }
@@ -92,6 +97,10 @@ func (l linux) waiting() int {
 		panic(fmt.Sprint(err, err2))
 	}
 	return n
+}
+
+func (l linux) hasRead(since time.Time) bool {
+	return slices.ContainsFunc(l.dev.Waiters(), func(w cuse.Waiter) bool { return w.Since.After(since) })
 }
 
 func (l linux) open(ctx context.Context, flags int) (client, error) {

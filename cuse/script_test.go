@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,6 +21,8 @@ import (
 type kernel interface {
 	open(ctx context.Context, flags int) (client, error)
 	waiting() int // requests that are not answered
+	// hasRead tells if a read(2) that may wait has come to the server since then: it is counted before it is in the queue.
+	hasRead(since time.Time) bool
 }
 
 // A client has the device open. When a call's ctx ends, the thread that is in it gets a signal.
@@ -131,10 +134,13 @@ func (r *script) start(t *testing.T, words []string) *thread {
 	ctx, signal := context.WithCancel(t.Context())
 	th := &thread{polls: words[0] == "poll", result: make(chan string, 1), signal: signal}
 	r.calls = append(r.calls, th)
-	polls := r.polls()
+	polls, begin := r.polls(), time.Now()
 	go func() { th.result <- r.call(ctx, words) }()
 	machine.WaitUntil(t, fmt.Sprint(words, " waits"), func() bool {
 		if th.polls && len(th.result) == 0 && r.polls() == polls {
+			return false
+		}
+		if words[0] == "read" && len(th.result) == 0 && !r.kernel.hasRead(begin) {
 			return false
 		}
 		return r.kernel.waiting() == r.unanswered()

@@ -3,6 +3,7 @@ package cuse_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"kbdd/cuse"
 	"kbdd/cuse/cusetest"
@@ -53,7 +54,8 @@ func (k *fakeKernel) open(ctx context.Context, flags int) (client, error) {
 	return fakeClient{f}, err
 }
 
-func (k *fakeKernel) waiting() int { return k.Waiting() }
+func (k *fakeKernel) waiting() int           { return k.Waiting() }
+func (k *fakeKernel) hasRead(time.Time) bool { return true } // its server is called within the call
 
 type fakeClient struct{ *cusetest.File }
 
