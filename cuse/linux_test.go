@@ -35,23 +35,23 @@ func TestDeviceEndsWhileItIsUsedOnLinux(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
 		openError string // of an open(2) after that
-		end       func(l linux, dev *cuse.Device) error
+		end       func(l linux) error
 	}{
-		{"by Close", "ENOENT", func(_ linux, dev *cuse.Device) error { return dev.Close() }},
-		{"by abort", "ENOTCONN", func(l linux, _ *cuse.Device) error {
+		{"by Close", "ENOENT", func(l linux) error { return l.dev.Close() }},
+		{"by abort", "ENOTCONN", func(l linux) error {
 			return os.WriteFile("/sys/class/cuse/"+l.name+"/abort", []byte("1"), 0)
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newServer()
-			l, dev := create(t, s)
+			l := create(t, s)
 			end := func() {
-				if err := tt.end(l, dev); err != nil {
+				if err := tt.end(l); err != nil {
 					t.Fatal(err)
 				}
 			}
 			r := newScript(l, s)
-			checkEnd(t, r, dev, end, tt.openError)
+			checkEnd(t, r, l.dev, end, tt.openError)
 			r.file.Close()
 		})
 	}
@@ -66,12 +66,12 @@ type linux struct {
 // newLinux serves a device until the test ends.
 func newLinux(t *testing.T, s *server) linux {
 	t.Helper()
-	l, dev := create(t, s)
-	run(t, dev)
+	l := create(t, s)
+	run(t, l.dev)
 	return l
 }
 
-func create(t *testing.T, s *server) (linux, *cuse.Device) {
+func create(t *testing.T, s *server) linux {
 	t.Helper()
 	machine.Require(t)
 	signals := make(chan os.Signal, 1)
@@ -82,7 +82,7 @@ func create(t *testing.T, s *server) (linux, *cuse.Device) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return linux{name, dev}, dev
+	return linux{name, dev}
 }
 
 func (l linux) path() string { return "/dev/" + l.name }
