@@ -357,8 +357,7 @@ func killSuspend(k *killing) time.Duration {
 	machine.WaitUntil(k, "the reader waits", func() bool { return waiting(k) == 1 })
 	var resumed atomic.Bool
 	k.lives = true
-	k.twice = true // where kbdd is held up right before it gives the keyboard back
-	asleep := 0    // the number of the first character that was typed after the resume
+	asleep := 0 // the number of the first character that was typed after the resume
 	took := k.strike(func() {
 		if k.unit != nil {
 			k.unit.suspend(k)

@@ -36,6 +36,7 @@ type fakeNode struct {
 	onUngrab  func() // and right before the next ungrab
 	freed     func() // and right after it
 	onRevoke  func() // and at the moment of the next revoke
+	onUnread  func() // and of the next look for what is unread
 }
 
 func newFakeNode() *fakeNode {
@@ -113,6 +114,10 @@ func (n *fakeNode) Wait(d time.Duration) error {
 }
 
 func (n *fakeNode) Unread() bool {
+	if f := n.onUnread; f != nil {
+		n.onUnread = nil
+		f()
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return len(n.queue) > 0
@@ -694,6 +699,51 @@ func TestMuteAgainWhileAKeyIsAwaited(t *testing.T) {
 		d.settles(muted, time.Millisecond)
 		d.settles(unmuted, time.Millisecond)
 		d.node.release(a)
+		d.node.press(b)
+		d.node.release(b)
+		d.want("30:1 30:0 48:1 48:0", "")
+		if d.opens != 1 {
+			t.Errorf("the node was opened %d times", d.opens)
+		}
+		d.settles(d.Unmute(), time.Millisecond)
+	})
+}
+
+func TestMuteAgainWhileTheKeyboardIsLookedAt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newMutedDesk(t)
+		var muted <-chan struct{}
+		d.node.onUnread = func() { muted = d.Mute(d.deliver) }
+		d.settles(d.Unmute(), time.Millisecond)
+		d.settles(muted, time.Millisecond)
+		d.node.press(a)
+		d.node.release(a)
+		d.want("30:1 30:0", "")
+		if d.opens != 1 {
+			t.Errorf("the node was opened %d times", d.opens)
+		}
+		d.settles(d.Unmute(), time.Millisecond)
+	})
+}
+
+func TestMuteAgainWhileAKeyDoesNotArrive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		arrive := make(chan struct{})
+		deliver := func(code uint16, pressed bool) {
+			if !pressed {
+				<-arrive
+			}
+			d.deliver(code, pressed)
+		}
+		d.settles(d.Mute(deliver), time.Millisecond)
+		d.node.press(a)
+		d.node.release(a)
+		synctest.Wait()
+		d.Unmute()
+		synctest.Wait()
+		d.settles(d.Mute(deliver), NeutralLimit+deliverLimit+time.Millisecond)
+		close(arrive)
 		d.node.press(b)
 		d.node.release(b)
 		d.want("30:1 30:0 48:1 48:0", "")

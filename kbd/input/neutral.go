@@ -194,12 +194,14 @@ func letGo(n node, pressed keySet) (again keySet, err error) {
 func (k *Keyboard) giveBack(n node, s *stream, ended <-chan struct{}) {
 	deadline := time.Now().Add(NeutralLimit)
 	injected := false
-	for !k.wants(muted) {
+	for {
 		left := time.Until(deadline)
 		late := left <= 0 && !injected
 		if !k.gate.lockWithin(max(left, 0) + deliverLimit) { // run hangs in Deliver
-			k.wrest(n)
-			<-ended
+			if !k.wants(muted) {
+				k.wrest(n)
+				<-ended
+			}
 			return
 		}
 		unread := n.Unread()
@@ -212,9 +214,12 @@ func (k *Keyboard) giveBack(n node, s *stream, ended <-chan struct{}) {
 			unread = false
 		}
 		held, quiet := s.held, s.repeatsBy
-		s.watched = true
+		again := k.wants(muted) // looked at last: what is above may take a while
+		s.watched = !again
 		k.gate.Unlock()
 		switch {
+		case again:
+			return
 		case held.empty() && !unread, left <= 0 && injected:
 			k.revoke(n)
 			return
@@ -235,10 +240,6 @@ func (k *Keyboard) giveBack(n node, s *stream, ended <-chan struct{}) {
 			return
 		case <-time.After(left):
 		}
-	}
-	if k.gate.lockWithin(deliverLimit) {
-		s.watched = false
-		k.gate.Unlock()
 	}
 }
 
