@@ -3,9 +3,14 @@ package cuse
 import (
 	"context"
 	"encoding"
+	"fmt"
 	"io"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -250,6 +255,16 @@ func (d *Device) Waiters() []Waiter {
 		h.mu.Unlock()
 	}
 	return waiters
+}
+
+// Unanswered is how many requests of clients have no answer yet, by the kernel's count (/sys/class/cuse/NAME/waiting): also
+// those that Serve has not read. To ask needs root, and sysfs on /sys.
+func (d *Device) Unanswered() (int, error) {
+	text, err := os.ReadFile(filepath.Join("/sys/class/cuse", sysName(d.name), "waiting"))
+	if err != nil {
+		return 0, fmt.Errorf("cuse: %w", err)
+	}
+	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
 
 // write answers a write(2), when what it did is noted.

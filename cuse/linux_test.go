@@ -3,15 +3,12 @@ package cuse_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"os/signal"
 	"reflect"
 	"runtime"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -88,13 +85,9 @@ func create(t *testing.T, s *server) linux {
 func (l linux) path() string { return "/dev/" + l.name }
 
 func (l linux) waiting() int {
-	text, err := os.ReadFile("/sys/class/cuse/" + l.name + "/waiting")
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0 // the device is gone
-	}
-	n, err2 := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil || err2 != nil {
-		panic(fmt.Sprint(err, err2))
+	n, err := l.dev.Unanswered()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // the device may be gone
+		panic(err)
 	}
 	return n
 }

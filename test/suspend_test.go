@@ -188,7 +188,23 @@ func suspendTo(t testing.TB, stage string) {
 func freeze(t testing.TB, stage string) error {
 	t.Helper()
 	suspendTo(t, stage)
-	return os.WriteFile("/sys/power/state", []byte("freeze"), 0)
+	err := os.WriteFile("/sys/power/state", []byte("freeze"), 0)
+	if err != nil {
+		err = fmt.Errorf("%w; the kernel said last:\n%s", err, lastKernelMessages(t))
+	}
+	return err
+}
+
+// lastKernelMessages tells, where programs could not be frozen, which tasks do not freeze, and what they wait for.
+func lastKernelMessages(t testing.TB) []byte {
+	t.Helper()
+	buf := make([]byte, 16<<10)
+	n, err := unix.Klogctl(unix.SYSLOG_ACTION_READ_ALL, buf)
+	if err != nil {
+		t.Errorf("syslog(2): %v", err)
+		return nil
+	}
+	return buf[:n]
 }
 
 func TestMachineSuspendsWhileProgramsWait(t *testing.T) {

@@ -75,6 +75,16 @@ func (n *nodes) waiters() (waiters []cuse.Waiter) {
 	return waiters
 }
 
+// unanswered tells if somebody waits for an answer of one of the nodes, as far as the kernel lets that be known.
+func (n *nodes) unanswered() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.ContainsFunc(n.devices, func(dev *cuse.Device) bool {
+		requests, err := dev.Unanswered()
+		return err == nil && requests > 0
+	})
+}
+
 // check returns when all nodes are served: not, where one hangs.
 func (n *nodes) check() {
 	n.mu.Lock()

@@ -35,7 +35,8 @@ func serveNodes(nodes *nodes, links *links, path string, conf config, log *slog.
 		return false, err
 	}
 	sleeper := &sleeper{
-		log: log, waiters: nodes.waiters, store: nodes.store, sleeping: func(asleep bool) { guard.sleep(asleep); service.Sleep(asleep) }, begun: newToken(),
+		log: log, waiters: nodes.waiters, unanswered: nodes.unanswered, store: nodes.store,
+		sleeping: func(asleep bool) { guard.sleep(asleep); service.Sleep(asleep) }, begun: newToken(),
 	}
 	inUse := func() { guard.begun.put(); sleeper.begun.put() }
 	if service, err = newService(nodes, conf, inUse, log); err != nil {

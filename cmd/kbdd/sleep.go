@@ -22,6 +22,8 @@ import (
 // job they are sees them stop, and has the terminal then.
 
 const (
+	// stopLimit is how long it is waited for programs to stop.
+	stopLimit = time.Second
 	// stopEvery is how often it is looked for programs that have begun to wait since.
 	stopEvery = 20 * time.Millisecond
 	// askEvery is how often logind is asked meanwhile if it is so still.
@@ -33,11 +35,12 @@ const (
 
 // A sleeper has the machine suspend though programs wait.
 type sleeper struct {
-	log      *slog.Logger
-	waiters  func() []cuse.Waiter // the programs
-	store    *store
-	sleeping func(bool) // called before the machine suspends and after
-	begun    token      // is put when kbdd has come into use
+	log        *slog.Logger
+	waiters    func() []cuse.Waiter // the programs
+	unanswered func() bool          // tells if a program waits for an answer, also one that kbdd does not know of yet
+	store      *store
+	sleeping   func(bool) // called before the machine suspends and after
+	begun      token      // is put when kbdd has come into use
 }
 
 // run follows logind until ctx ends. Where there is none it looks again when kbdd comes into use, so that an idle kbdd
@@ -117,10 +120,14 @@ type follower struct {
 	began, asked time.Time        // when that began, and when logind was asked about it last
 }
 
-// stop stops the programs for a machine that is about to suspend, and then lets it.
+// stop stops the programs for a machine that is about to suspend, and then lets it. One may have asked for something of which kbdd
+// has not heard yet, or do so with another thread while it is being stopped.
 func (f *follower) stop() {
 	f.sleeping(true)
 	f.stopper.stop()
+	for deadline := time.Now().Add(stopLimit); f.unanswered() && time.Now().Before(deadline); f.stopper.stop() {
+		time.Sleep(time.Millisecond)
+	}
 	f.log.Info("machine is about to suspend; programs that wait for a key are stopped", "programs", len(f.stopper.stopped))
 	f.more, f.began, f.asked = time.Tick(stopEvery), time.Now(), time.Now()
 	f.delay.Close()
@@ -165,7 +172,7 @@ type stopper struct {
 	stopped map[int]bool // the processes that were stopped here
 }
 
-// stop stops all programs that wait now, and waits until they have stopped, for a second at most. One that somebody has had go
+// stop stops all programs that wait now, and waits until they have stopped, for stopLimit at most. One that somebody has had go
 // on since is stopped again.
 func (s *stopper) stop() {
 	var stopping []uint32
@@ -189,7 +196,7 @@ func (s *stopper) stop() {
 		s.stopped[process] = true
 		stopping = append(stopping, w.Thread)
 	}
-	deadline := time.Now().Add(time.Second)
+	deadline := time.Now().Add(stopLimit)
 	for _, thread := range stopping {
 		for !isStopped(thread) && time.Now().Before(deadline) {
 			time.Sleep(time.Millisecond)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -60,6 +61,50 @@ func TestProgramThatSomebodyElseHasGoOnIsStoppedAgain(t *testing.T) {
 	s.resume()
 	if isStopped(uint32(pid)) {
 		t.Error("the program does not go on")
+	}
+}
+
+// TestProgramOfWhichNothingWasHeardYetIsStopped has one wait whose read(2) was not read from the kernel yet.
+func TestProgramOfWhichNothingWasHeardYetIsStopped(t *testing.T) {
+	pid, began := startProgram(t), time.Now()
+	time.Sleep(time.Until(began.Add(20 * time.Millisecond)))
+	looks := 0
+	f := newFollower(t, func() []cuse.Waiter {
+		if looks++; looks < 3 {
+			return nil
+		}
+		return []cuse.Waiter{{Thread: uint32(pid), Since: time.Now()}}
+	}, func() bool { return !isStopped(uint32(pid)) })
+	f.stop()
+	if !isStopped(uint32(pid)) {
+		t.Error("the machine may suspend, and a program waits")
+	}
+	f.stopper.resume()
+}
+
+func TestMachineMaySuspendThoughAProgramDoesNotStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollower(t, func() []cuse.Waiter { return nil }, func() bool { return true })
+		began := time.Now()
+		f.stop()
+		if took := time.Since(began); took < stopLimit || took > 2*stopLimit {
+			t.Errorf("it was waited for it for %v", took)
+		}
+	})
+}
+
+// newFollower is one whose inhibitor it may close.
+func newFollower(t *testing.T, waiters func() []cuse.Waiter, unanswered func() bool) *follower {
+	delay, other, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.Close()
+	log := slog.New(slog.DiscardHandler)
+	return &follower{
+		sleeper: &sleeper{log: log, unanswered: unanswered, sleeping: func(bool) {}},
+		stopper: stopper{waiters: waiters, store: &store{log: log}, stopped: make(map[int]bool)},
+		delay:   delay,
 	}
 }
 
