@@ -124,9 +124,12 @@ type follower struct {
 // has not heard yet, or do so with another thread while it is being stopped.
 func (f *follower) stop() {
 	f.sleeping(true)
-	f.stopper.stop()
-	for deadline := time.Now().Add(stopLimit); f.unanswered() && time.Now().Before(deadline); f.stopper.stop() {
-		time.Sleep(time.Millisecond)
+	for deadline := time.Now().Add(stopLimit); ; time.Sleep(time.Millisecond) {
+		unanswered := f.unanswered() // before those are stopped that are known: who has an answer is one of them
+		f.stopper.stop()
+		if !unanswered || time.Now().After(deadline) {
+			break
+		}
 	}
 	f.log.Info("machine is about to suspend; programs that wait for a key are stopped", "programs", len(f.stopper.stopped))
 	f.more, f.began, f.asked = time.Tick(stopEvery), time.Now(), time.Now()

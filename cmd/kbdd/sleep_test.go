@@ -82,6 +82,22 @@ func TestProgramOfWhichNothingWasHeardYetIsStopped(t *testing.T) {
 	f.stopper.resume()
 }
 
+// TestProgramThatHasItsAnswerMeanwhileIsStopped has kbdd hear of it and answer it right before the kernel is asked: it may read on.
+func TestProgramThatHasItsAnswerMeanwhileIsStopped(t *testing.T) {
+	pid, began := startProgram(t), time.Now()
+	time.Sleep(time.Until(began.Add(20 * time.Millisecond)))
+	var known []cuse.Waiter
+	f := newFollower(t, func() []cuse.Waiter { return known }, func() bool {
+		known = []cuse.Waiter{{Thread: uint32(pid), Since: time.Now()}}
+		return false
+	})
+	f.stop()
+	if !isStopped(uint32(pid)) {
+		t.Error("the machine may suspend, and a program is about to wait")
+	}
+	f.stopper.resume()
+}
+
 func TestMachineMaySuspendThoughAProgramDoesNotStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollower(t, func() []cuse.Waiter { return nil }, func() bool { return true })
