@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,6 +25,10 @@ func TestMain(m *testing.M) {
 		panic("as kbdd may")
 	case "lives":
 		os.Exit(lives(script))
+	case "starts": // a program that takes long to start, on another thread than its first
+		runtime.LockOSThread()
+		go exec.Command(script).Run()
+		select {}
 	case "run":
 		keptPause = 0
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
@@ -103,13 +108,13 @@ func TestKbddIsStartedAgainWhileItsDevicesAreKept(t *testing.T) {
 	if status := kbdd("-check"); status != exitConfig {
 		t.Errorf("-check ends with %d", status)
 	}
-	if !isStopped(uint32(program)) {
+	if !isStopped(program) {
 		t.Error("-check has a program go on")
 	}
 	if status := kbdd(); status <= 0 || slices.Contains(endsForGood(t), status) {
 		t.Errorf("it ends with %d, and its devices with it", status)
 	}
-	if isStopped(uint32(program)) {
+	if isStopped(program) {
 		t.Error("a program stays stopped for as long as the configuration is wrong")
 	}
 }

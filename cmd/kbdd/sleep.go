@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -178,30 +179,27 @@ type stopper struct {
 // stop stops all programs that wait now, and waits until they have stopped, for stopLimit at most. One that somebody has had go
 // on since is stopped again.
 func (s *stopper) stop() {
-	var stopping []uint32
+	var stopping []int
 	for _, w := range s.waiters() {
-		if isStopped(w.Thread) || isYounger(w.Thread, time.Since(w.Since)) {
-			continue
-		}
 		process, err := processOf(w.Thread)
-		if err != nil {
+		if err != nil || isYounger(w.Thread, time.Since(w.Since)) || slices.Contains(stopping, process) || isStopped(process) {
 			continue
 		}
 		if !s.stopped[process] {
 			s.store.keepStopped(process)
 		}
-		if isStopped(w.Thread) || unix.Kill(process, unix.SIGSTOP) != nil { // somebody else has, or it is gone
+		if isStopped(process) || unix.Kill(process, unix.SIGSTOP) != nil { // somebody else has, or it is gone
 			if !s.stopped[process] {
 				s.store.forgetStopped(process)
 			}
 			continue
 		}
 		s.stopped[process] = true
-		stopping = append(stopping, w.Thread)
+		stopping = append(stopping, process)
 	}
 	deadline := time.Now().Add(stopLimit)
-	for _, thread := range stopping {
-		for !isStopped(thread) && time.Now().Before(deadline) {
+	for _, process := range stopping {
+		for !isStopped(process) && time.Now().Before(deadline) {
 			time.Sleep(time.Millisecond)
 		}
 	}
@@ -227,10 +225,18 @@ func processOf(thread uint32) (int, error) {
 	return strconv.Atoi(string(number))
 }
 
-// isStopped tells if a thread is stopped, or gone.
-func isStopped(thread uint32) bool {
-	fields, err := stat(thread)
-	return err != nil || len(fields) > 0 && strings.Contains("TtZX", fields[0])
+// isStopped tells if a process is stopped, or gone: all of its threads. Each stops by itself, and another than the last one that
+// waited may be about to (Go has its goroutines change threads).
+func isStopped(process int) bool {
+	// These are all there will be: one that is about to stop makes no thread (kernel/fork.c, copy_process).
+	threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", process))
+	for _, thread := range threads {
+		number, _ := strconv.ParseUint(thread.Name(), 10, 32)
+		if fields, err := stat(uint32(number)); err == nil && len(fields) > 0 && !strings.Contains("TtZX", fields[0]) {
+			return false
+		}
+	}
+	return true
 }
 
 // isYounger tells if a thread has not been there for so long. One that polled then has ended, and its number is another's.

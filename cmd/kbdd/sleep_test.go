@@ -1,9 +1,14 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kbdd/cuse"
+	"kbdd/test/machine"
 )
 
 func TestThreadThatBeganAfterAPollIsAnother(t *testing.T) {
@@ -34,11 +40,11 @@ func TestThreadThatBeganAfterAPollIsAnother(t *testing.T) {
 
 func TestStoppedThreadIsSeen(t *testing.T) {
 	pid := startProgram(t)
-	if isStopped(uint32(pid)) {
+	if isStopped(pid) {
 		t.Error("a program that runs is taken to be stopped")
 	}
 	stopProgram(t, pid)
-	if !isStopped(uint32(pid)) {
+	if !isStopped(pid) {
 		t.Error("a program that is stopped is taken to run")
 	}
 }
@@ -50,7 +56,7 @@ func TestProgramThatSomebodyElseHasGoOnIsStoppedAgain(t *testing.T) {
 	time.Sleep(time.Until(began.Add(20 * time.Millisecond))) // it is older than its wait, in ticks of the kernel's clock
 	for range 3 {
 		s.stop()
-		if !isStopped(uint32(pid)) {
+		if !isStopped(pid) {
 			t.Fatal("a program that waits is not stopped")
 		}
 		if err := unix.Kill(pid, unix.SIGCONT); err != nil {
@@ -59,7 +65,7 @@ func TestProgramThatSomebodyElseHasGoOnIsStoppedAgain(t *testing.T) {
 	}
 	s.stop()
 	s.resume()
-	if isStopped(uint32(pid)) {
+	if isStopped(pid) {
 		t.Error("the program does not go on")
 	}
 }
@@ -74,9 +80,9 @@ func TestProgramOfWhichNothingWasHeardYetIsStopped(t *testing.T) {
 			return nil
 		}
 		return []cuse.Waiter{{Thread: uint32(pid), Since: time.Now()}}
-	}, func() bool { return !isStopped(uint32(pid)) })
+	}, func() bool { return !isStopped(pid) })
 	f.stop()
-	if !isStopped(uint32(pid)) {
+	if !isStopped(pid) {
 		t.Error("the machine may suspend, and a program waits")
 	}
 	f.stopper.resume()
@@ -92,10 +98,73 @@ func TestProgramThatHasItsAnswerMeanwhileIsStopped(t *testing.T) {
 		return false
 	})
 	f.stop()
-	if !isStopped(uint32(pid)) {
+	if !isStopped(pid) {
 		t.Error("the machine may suspend, and a program is about to wait")
 	}
 	f.stopper.resume()
+}
+
+// TestAllThreadsOfAProgramHaveStopped has the thread that is known to wait stop at once, and another one not: in vfork(2), until a
+// lease on the program that it starts is given up.
+func TestAllThreadsOfAProgramHaveStopped(t *testing.T) {
+	leased := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(leased, nil, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	signal.Ignore(unix.SIGIO) // which tells that somebody opens it
+	defer signal.Reset(unix.SIGIO)
+	lease, err := os.Open(leased)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lease.Close()
+	if _, err := unix.FcntlInt(lease.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+		t.Fatal(err)
+	}
+	child, began := exec.Command(os.Args[0]), time.Now()
+	child.Env = append(os.Environ(), "KBDD_TEST_CHILD=starts "+leased)
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer child.Wait()
+	defer lease.Close()
+	defer child.Process.Kill()
+	pid := child.Process.Pid
+	machine.WaitUntil(t, "the lease is asked for", func() bool {
+		kind, err := unix.FcntlInt(lease.Fd(), unix.F_GETLEASE, 0)
+		return err != nil || kind != unix.F_WRLCK
+	})
+	time.Sleep(time.Until(began.Add(20 * time.Millisecond)))
+
+	f := newFollower(t, func() []cuse.Waiter { return []cuse.Waiter{{Thread: uint32(pid), Since: time.Now()}} }, func() bool { return false })
+	stopped := make(chan string, 1)
+	go func() {
+		f.stop()
+		stopped <- threadStates(pid)
+	}()
+	machine.WaitUntil(t, "a thread has stopped", func() bool { return strings.Contains(threadStates(pid), "T") })
+	select {
+	case states := <-stopped:
+		t.Errorf("the machine may suspend, and the threads of a program are %s", states)
+	case <-time.After(50 * time.Millisecond):
+		lease.Close()
+		if states := <-stopped; strings.Trim(states, "T") != "" {
+			t.Errorf("the machine may suspend, and the threads of a program are %s", states)
+		}
+	}
+	f.stopper.resume()
+}
+
+// threadStates are the letters of proc_pid_stat(5), one a thread.
+func threadStates(pid int) (states string) {
+	threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	for _, thread := range threads {
+		number, _ := strconv.Atoi(thread.Name())
+		if fields, err := stat(uint32(number)); err == nil {
+			states += fields[0]
+		}
+	}
+	return states
 }
 
 func TestMachineMaySuspendThoughAProgramDoesNotStop(t *testing.T) {
