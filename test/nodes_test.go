@@ -226,6 +226,6 @@ func TestPointerGoesWithItsKeyboard(t *testing.T) {
 	f.wantNothing()
 
 	keyboard = plugCombined(t)
-	machine.WaitUntil(t, "the keyboard is taken again", func() bool { return nodeIsOpen(t, keyboard.Node()) })
+	awaitTaken(t, keyboard.Node())
 	machine.WaitUntil(t, "its pointer is back", func() bool { return nodeNames(t)["combined"+pointerOf] != "" })
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kbdd/kbd/control"
 	"kbdd/test/machine"
 )
 
@@ -91,8 +93,9 @@ func TestCtrlAltF2SwitchesWhileMuted(t *testing.T) {
 	// The console's own keymap takes one back, and the reader hears again.
 	keyboard.Chord(machine.KeyLeftCtrl, machine.KeyLeftAlt, machine.KeyF1)
 	machine.WaitVT(t, 1)
-	machine.WaitUntil(t, "the keyboard is taken again", func() bool { return nodeIsOpen(t, keyboard.Node()) })
-	untilMuted(t, tty1, keyboard, f)
+	awaitTaken(t, keyboard.Node())
+	keyboard.Type("a")
+	f.want("1e 9e")
 	wantScreen(t, tty1, "")
 }
 
@@ -113,20 +116,15 @@ func waitGivenBack(t testing.TB, keyboard *machine.Keyboard) time.Duration {
 	return took
 }
 
-// untilMuted types until the reader hears it. Between a switch and the mute, keys are the console's.
-func untilMuted(t testing.TB, tty *machine.Console, keyboard *machine.Keyboard, f *file) {
+// awaitTaken waits until kbdd gives a keyboard's keys to those who read them. That it is grabbed does not tell: of a key right
+// after the grab the console may have heard the press, and so kbdd undoes the grab (kbd/input, settle).
+func awaitTaken(t testing.TB, node string) {
 	t.Helper()
-	for start := time.Now(); ; {
-		keyboard.Type("a")
-		if tty.Text() == "" {
-			f.want("1e 9e")
-			return
-		}
-		tty.Clear()
-		if time.Since(start) > machine.Limit {
-			t.Fatal("the console is not muted")
-		}
-	}
+	client := control.NewClient(control.Socket)
+	machine.WaitUntil(t, "kbdd has the keyboard", func() bool {
+		st, err := client.Status(t.Context())
+		return err == nil && slices.ContainsFunc(st.Keyboards, func(k control.Keyboard) bool { return k.Node == node && k.Muted })
+	})
 }
 
 func TestSwitchByAnotherProgramGivesTheKeyboardAway(t *testing.T) {
@@ -167,10 +165,12 @@ func TestSwitchFromAGraphicsTerminal(t *testing.T) {
 		t.Errorf("tty2 shows %q", got)
 	}
 	machine.SwitchVT(t, 1)
-	machine.WaitUntil(t, "the keyboard is taken again", func() bool { return nodeIsOpen(t, keyboard.Node()) })
+	awaitTaken(t, keyboard.Node())
 	f.want("1d 38")
 	f.wantReleased("9d", "b8")
-	untilMuted(t, tty1, keyboard, f)
+	keyboard.Type("a")
+	f.want("1e 9e")
+	wantScreen(t, tty1, "")
 }
 
 // drawOn puts a terminal into graphics mode until the test ends, as a display server does: the kernel asks before it
@@ -286,8 +286,9 @@ func TestKeyboardPluggedInJoinsMuted(t *testing.T) {
 	f := open(t, os.O_RDONLY)
 
 	usb := machine.PlugUSB(t, 0)
-	machine.WaitUntil(t, "the new keyboard is taken", func() bool { return nodeIsOpen(t, usb.Node()) })
-	untilMuted(t, tty, &usb.Keyboard, f)
+	awaitTaken(t, usb.Node())
+	usb.Type("a")
+	f.want("1e 9e")
 	keyboard.Type("b")
 	f.want("30 b0")
 
@@ -302,8 +303,9 @@ func TestKeyboardPluggedInJoinsMuted(t *testing.T) {
 
 	// The same keyboard at the same place has its number again.
 	usb = machine.PlugUSB(t, 0)
-	machine.WaitUntil(t, "the keyboard is taken again", func() bool { return nodeIsOpen(t, usb.Node()) })
-	untilMuted(t, tty, &usb.Keyboard, own)
+	awaitTaken(t, usb.Node())
+	usb.Type("a")
+	own.want("1e 9e")
 	own.close()
 	usb.Type("d")
 	f.want("20 a0")
@@ -357,7 +359,7 @@ func TestKeyboardThatAnotherProgramHasGrabbedIsLeftAlone(t *testing.T) {
 	grab.Close()
 	other.Type("b") // the console hears it, and kbdd that it does
 	wantScreen(t, tty, "b")
-	machine.WaitUntil(t, "the keyboard is taken", func() bool { return muted(t, other.Node()) })
+	awaitTaken(t, other.Node())
 	other.Type("c")
 	f.want("2e ae")
 	wantScreen(t, tty, "b")

@@ -105,15 +105,16 @@ func isGrabbed(fd int) bool {
 		Value      int32
 	}
 	var buf [64 * unsafe.Sizeof(event{})]byte
+	read := func() (int, error) { return unix.Read(fd, buf[:]) }
 	for n := 1; n > 0; {
-		n, _ = unix.Read(fd, buf[:])
+		n, _ = uninterrupted(read)
 	}
 	var text bytes.Buffer
 	for _, code := range []uint16{synConfig, 0} {
 		_ = binary.Write(&text, binary.NativeEndian, event{Code: code})
 	}
-	unix.Write(fd, text.Bytes())
-	n, _ := unix.Read(fd, buf[:])
+	uninterrupted(func() (int, error) { return unix.Write(fd, text.Bytes()) })
+	n, _ := uninterrupted(read)
 	for ; n > 0; n -= int(unsafe.Sizeof(event{})) {
 		var e event
 		if _, err := binary.Decode(buf[n-int(unsafe.Sizeof(e)):n], binary.NativeEndian, &e); err == nil && e.Type == 0 && e.Code == synConfig {

@@ -191,7 +191,7 @@ func (s *soak) opened(r *soakReader, err error) {
 	s.route()
 	for _, k := range s.keyboards {
 		if k.plugged() && k.fresh && k.target != theConsole { // it may still be about to join
-			machine.WaitUntil(s.t, k.name+" is muted", k.muted)
+			awaitTaken(s.t, k.Node())
 			k.fresh = false
 		}
 	}

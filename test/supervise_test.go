@@ -78,9 +78,10 @@ func (s *supervised) withoutNext(f func()) {
 
 const eviocgrab = 0x40044590
 
-// muted tells if kbdd has the keyboard. To try to grab it would tell too, and at times keep kbdd from it.
+// muted tells if kbdd has the keyboard grabbed; see awaitTaken for when its keys are heard. To try to grab it would tell too, and
+// at times keep kbdd from it.
 func muted(t testing.TB, node string) bool {
-	fd, err := unix.Open(node, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	fd, err := uninterrupted(func() (int, error) { return unix.Open(node, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +124,7 @@ func TestReaderOutlivesKbdd(t *testing.T) {
 			}
 			waiting.want("aa")
 			polling.want("aa")
-			machine.WaitUntil(t, "the keyboard is taken again", func() bool { return muted(t, keyboard.Node()) })
+			awaitTaken(t, keyboard.Node())
 			keyboard.Release(machine.KeyLeftShift)
 			keyboard.Type("b")
 			waiting.want("30 b0")
@@ -153,7 +154,7 @@ func TestHungKbddIsReplaced(t *testing.T) {
 	if d := time.Since(began); d > 5*time.Second {
 		t.Errorf("it took %v", d)
 	}
-	machine.WaitUntil(t, "the keyboard is taken again", func() bool { return muted(t, keyboard.Node()) })
+	awaitTaken(t, keyboard.Node())
 	keyboard.Type("b")
 	f.want("30 b0")
 }
@@ -169,7 +170,7 @@ func TestSupervisorIsToldToReplaceKbdd(t *testing.T) {
 	if s.pid() == first {
 		t.Error("it is the same kbdd still")
 	}
-	machine.WaitUntil(t, "the keyboard is taken again", func() bool { return muted(t, keyboard.Node()) })
+	awaitTaken(t, keyboard.Node())
 	keyboard.Type("b")
 	f.want("30 b0")
 }
@@ -209,7 +210,7 @@ func TestSupervisorKeepsNothingOfTheDead(t *testing.T) {
 	for n := range kills {
 		s.signal(unix.SIGKILL)
 		s.awaitReady()
-		machine.WaitUntil(t, "the keyboard is taken again", func() bool { return muted(t, keyboard.Node()) })
+		awaitTaken(t, keyboard.Node())
 		keyboard.Type("a")
 		r.want("1e 9e")
 		var now [2]int
