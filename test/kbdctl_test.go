@@ -148,11 +148,13 @@ func TestKbdctlReleaseGivesTheKeyboardBack(t *testing.T) {
 	if line := r.line(); line != "read: no such device" {
 		t.Errorf("the reader says %q", line)
 	}
-	machine.WaitUntil(t, "the keyboard is given back", func() bool {
+	machine.WaitUntil(t, "the keyboard is the console's", func() bool {
 		out, _ := kbdctl(t, "list")
 		return strings.Contains(out, "\tconsole\t")
 	})
-	machine.PS2(t).Type("back")
+	keyboard := machine.PS2(t)
+	waitGivenBack(t, keyboard)
+	keyboard.Type("back")
 	console.Wait("back")
 	if out, status := kbdctl(t, "release", "kbd9"); status != 1 || out != "kbdctl: there is no device /dev/kbd9\n" {
 		t.Errorf("status %d: %s", status, out)
