@@ -31,7 +31,8 @@ type fakeNode struct {
 	console []string
 	leds    []uint8 // as they were set
 
-	onGrab    func() // what happens at the very moment of the next grab
+	onWait    func() // what happens right before the next wait
+	onGrab    func() // and at the very moment of the next grab
 	afterGrab func() // and right after it
 	onUngrab  func() // and right before the next ungrab
 	freed     func() // and right after it
@@ -86,7 +87,19 @@ func (n *fakeNode) repeat(code uint16)  { n.put(code, 2) }
 func (n *fakeNode) Pressed() (keySet, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.queue = slices.DeleteFunc(n.queue, func(ev evdev.InputEvent) bool { return ev.Type == evdev.EV_KEY })
+	packet := 0 // events of it that stay; with those that do not the empty reports go (drivers/input/evdev.c, __evdev_flush_queue)
+	n.queue = slices.DeleteFunc(n.queue, func(ev evdev.InputEvent) bool {
+		report := ev.Type == evdev.EV_SYN && ev.Code == evdev.SYN_REPORT
+		switch {
+		case ev.Type == evdev.EV_KEY, report && packet == 0:
+			return true
+		case report:
+			packet = 0
+		default:
+			packet++
+		}
+		return false
+	})
 	if n.gone || n.revoked {
 		return keySet{}, unix.ENODEV
 	}
@@ -94,6 +107,10 @@ func (n *fakeNode) Pressed() (keySet, error) {
 }
 
 func (n *fakeNode) Wait(d time.Duration) error {
+	if f := n.onWait; f != nil {
+		n.onWait = nil
+		f()
+	}
 	timer := time.AfterFunc(d, func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -103,7 +120,6 @@ func (n *fakeNode) Wait(d time.Duration) error {
 	end := time.Now().Add(d)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.queue = nil // Pressed leaves lone SYN_REPORTs in the fake only
 	for len(n.queue) == 0 && !n.gone && time.Now().Before(end) {
 		n.changed.Wait()
 	}
@@ -371,6 +387,17 @@ func TestMutedKeyboardIsHeardByTheReaderOnly(t *testing.T) {
 		if !d.node.closed {
 			t.Error("the node is open though nobody listens")
 		}
+	})
+}
+
+func TestKeyReleasedBetweenTheLookAndTheWaitIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.node.press(a)
+		d.node.onWait = func() { d.node.release(a) }
+		d.settles(d.Mute(d.deliver), time.Millisecond)
+		d.want("", "30:1 30:0")
+		d.settles(d.Unmute(), time.Millisecond)
 	})
 }
 
