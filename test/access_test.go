@@ -308,9 +308,7 @@ func TestOpenFilesAreLimited(t *testing.T) {
 					t.Errorf("open number %d: %v, want %v", test.limit+1, err, test.err)
 				}
 			}
-			if said := strings.Count(kbdd.log.String(), test.says); said != 1 {
-				t.Errorf("kbdd says so %d times, want once", said)
-			}
+			awaitSaid(t, kbdd, test.says)
 			if test.uid != 0 {
 				openDescriptor(t, os.O_RDONLY).close() // the others' share is left
 			}
@@ -325,6 +323,9 @@ func TestOpenFilesAreLimited(t *testing.T) {
 			keyboard.Type("x")
 			wantScreen(t, tty, "x")
 			tty.Clear()
+			if said := strings.Count(kbdd.said(), test.says); said != 1 {
+				t.Errorf("kbdd says so %d times, want once", said)
+			}
 		})
 	}
 }

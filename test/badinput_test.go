@@ -119,7 +119,7 @@ func TestKbddWithNoKeyboardStandsAndWaits(t *testing.T) {
 	machine.Require(t)
 	machine.OpenRawPS2(t) // takes the only keyboard away from the kernel's driver
 	kbdd := startKbdd(t)
-	machine.WaitUntil(t, "kbdd tells of it", func() bool { return strings.Contains(kbdd.log.String(), "no keyboard") })
+	awaitSaid(t, kbdd, "no keyboard")
 	f := open(t, unix.O_RDONLY)
 	f.wantNothing()
 	f.close()

@@ -95,6 +95,12 @@ func (d *daemon) pid() int     { return d.cmd.Process.Pid }
 func (d *daemon) said() string { return d.log.String() }
 func (d *daemon) kill()        { d.cmd.Process.Kill() }
 
+// awaitSaid waits until kbdd has said that: its log keeps nobody waiting, and so it comes when it comes.
+func awaitSaid(t testing.TB, kbdd running, text string) {
+	t.Helper()
+	machine.WaitUntil(t, "kbdd says: "+text, func() bool { return strings.Contains(kbdd.said(), text) })
+}
+
 // end sends the signal and waits for the end.
 func (d *daemon) end(sig syscall.Signal) error {
 	d.t.Helper()

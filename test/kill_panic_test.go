@@ -365,8 +365,6 @@ func killAnswer(k *killing) time.Duration {
 	k.untilHeard()
 	k.wantReader()
 	k.killReader()
-	if !strings.Contains(kbdd.said(), "http: panic serving") {
-		k.Errorf("kbdd has not panicked in its answer:\n%s", kbdd.said())
-	}
+	awaitSaid(k, kbdd, "http: panic serving")
 	return took
 }

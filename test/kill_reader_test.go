@@ -347,7 +347,7 @@ func suspendAndResume(k *killing, kbdd running) {
 		return
 	}
 	k.logind.prepareForSleep(true)
-	machine.WaitUntil(k, "kbdd has heard that", func() bool { return strings.Contains(kbdd.said(), "about to suspend") })
+	awaitSaid(k, kbdd, "about to suspend")
 	k.logind.prepareForSleep(false)
 }
 

@@ -181,7 +181,7 @@ func (k *killing) lastingKbdd() running {
 		if k.logind != nil {
 			k.inhibitor = k.logind.inhibited(k.kbdd)
 		} else {
-			machine.WaitUntil(k, "kbdd has looked for logind", func() bool { return strings.Contains(k.kbdd.said(), "logind") })
+			awaitSaid(k, k.kbdd, "logind") // it has looked for that
 		}
 	}
 	k.usual = len(descriptors(k.kbdd.pid()))

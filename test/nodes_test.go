@@ -36,8 +36,9 @@ func TestKeyboardsOfTheWorldAndNothingElseGetADevice(t *testing.T) {
 		}
 	}
 	kbdd := startKbdd(t)
+	awaitSaid(t, kbdd, "msg=ready")
 
-	found, names := kbdd.log.String(), nodeNames(t)
+	found, names := kbdd.said(), nodeNames(t)
 	for i, d := range all {
 		if nodes[i] == "" {
 			continue

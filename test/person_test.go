@@ -352,9 +352,8 @@ func TestKeyboardThatAnotherProgramHasGrabbedIsLeftAlone(t *testing.T) {
 		f.want("1e 9e")
 		f.close()
 	}
-	if n := strings.Count(kbdd.log.String(), "another program has grabbed"); n != 1 {
-		t.Errorf("kbdd tells of it %d times", n)
-	}
+	const says = "another program has grabbed"
+	awaitSaid(t, kbdd, says)
 	f := open(t, os.O_RDONLY)
 	grab.Close()
 	other.Type("b") // the console hears it, and kbdd that it does
@@ -363,6 +362,9 @@ func TestKeyboardThatAnotherProgramHasGrabbedIsLeftAlone(t *testing.T) {
 	other.Type("c")
 	f.want("2e ae")
 	wantScreen(t, tty, "b")
+	if n := strings.Count(kbdd.said(), says); n != 1 {
+		t.Errorf("kbdd tells of it %d times", n)
+	}
 }
 
 func TestWithoutUinputTerminalsCanBeSwitched(t *testing.T) {
@@ -375,7 +377,7 @@ func TestWithoutUinputTerminalsCanBeSwitched(t *testing.T) {
 	}
 	t.Cleanup(func() { os.Rename("/dev/uinput.hidden", "/dev/uinput") })
 	kbdd := startKbdd(t)
-	machine.WaitUntil(t, "kbdd tells of it", func() bool { return strings.Contains(kbdd.log.String(), "uinput") })
+	awaitSaid(t, kbdd, "uinput")
 	open(t, os.O_RDONLY)
 	keyboard.Chord(machine.KeyLeftCtrl, machine.KeyLeftAlt, machine.KeyF2)
 	machine.WaitVT(t, 2)

@@ -49,7 +49,7 @@ func TestHangupReadsTheConfigurationAnew(t *testing.T) {
 		t.Helper()
 		configure(t, path, text)
 		kbdd.cmd.Process.Signal(syscall.SIGHUP)
-		machine.WaitUntil(t, "kbdd says: "+logged, func() bool { return strings.Contains(kbdd.log.String(), logged) })
+		awaitSaid(t, kbdd, logged)
 	}
 	hangup("[bypass]\nctrl-alt-del = false\n[keyboards]\nignore = [{ name = \"left*\" }]\n", "read anew")
 	waitGivenBack(t, &other.Keyboard)

@@ -409,13 +409,13 @@ func TestLogindIsFoundThoughItComesLateOrComesBack(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", busIn(dir))
 	kbdd := startKbdd(t)
-	machine.WaitUntil(t, "kbdd has looked for logind", func() bool { return strings.Contains(kbdd.said(), "suspend") })
+	awaitSaid(t, kbdd, "suspend")
 	first := startLogindIn(t, dir)
 	startReader(t) // with which kbdd looks again
 	first.inhibited(kbdd)
 
 	first.daemon.Process.Kill()
-	machine.WaitUntil(t, "kbdd has lost logind", func() bool { return strings.Contains(kbdd.said(), "the system bus is gone") })
+	awaitSaid(t, kbdd, "the system bus is gone")
 	startLogindIn(t, dir).inhibited(kbdd)
 }
 
@@ -423,5 +423,5 @@ func TestWithoutLogindKbddSaysWhatThatMeans(t *testing.T) {
 	machine.Require(t)
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent")
 	kbdd := startKbdd(t)
-	machine.WaitUntil(t, "kbdd tells of it", func() bool { return strings.Contains(kbdd.log.String(), "suspend") })
+	awaitSaid(t, kbdd, "suspend")
 }
